@@ -1,0 +1,1 @@
+"""Measurements that write JSON with the facts of the machine they ran on."""

@@ -1,0 +1,1 @@
+"""The live engine: streams, time, causal signal processing, score. Knows no model."""

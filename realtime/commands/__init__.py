@@ -1,0 +1,1 @@
+"""One file per command of the `corticast` command line; these wire models to the engine."""

@@ -1,0 +1,1 @@
+"""Where results go: LSL outlets and the recorder."""

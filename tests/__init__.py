@@ -1,0 +1,1 @@
+"""Tests through real LSL, real Qt offscreen, real files and real Whisper weights."""
