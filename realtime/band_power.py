@@ -1,0 +1,143 @@
+"""`BandPower`: the log power of a band, as rows on a regular grid that say when they happened."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from realtime.block import Block, Mask
+from realtime.envelope import envelope_delay_s as measured_delay_s
+from realtime.envelope import ring_s
+from realtime.errors import UserError
+from realtime.filters import Values, after_gap, band_pass, filtered
+from realtime.repair import bad_samples
+
+EPSILON_UV2 = 0.01  # added to the mean square before its logarithm, as Angrick et al. 2024 do
+
+
+@dataclass
+class BandPowerState:
+    """first_row: index of the first row since the (re)start. seen, rows: samples in and rows out since then.
+
+    squares: (channels,) sum over the samples of the row under way. last_bad: (channels,) the newest bad sample.
+    """
+
+    next_index: int = -1
+    zi: Values | None = None
+    first_row: int = 0
+    seen: int = 0
+    rows: int = 0
+    squares: Values | None = None
+    last_bad: npt.NDArray[np.int64] | None = None
+
+
+class BandPower:
+    """Log power in a band, row_rate_hz rows a second.
+
+    A Butterworth band-pass (`butter(4)` as second-order sections, float64, started as if the first sample had
+    been there forever), then log(mean square + EPSILON_UV2) over the samples of each row. Row k since the
+    (re)start covers samples ceil(k rate / row_rate) to ceil((k + 1) rate / row_rate) - 1: any ratio will do.
+
+    envelope_delay_s: how late the whole linear chain up to here shows a change; measured on this band-pass
+        alone where None. A row's time is its newest sample's minus this delay, which is the stage's lag_s.
+    guard_s: a bad sample marks every row that begins up to this long after it; where None, how long this
+        band-pass rings (99.9 % of the energy of its impulse response). The start counts as bad as well, for
+        the band-pass has yet to settle.
+
+    Input (time, channels) in microvolts, output (rows, channels) float32 with extra["bad"]. After a gap it
+    restarts: the row under way is dropped and the next has index ceil(input index row_rate / rate).
+    """
+
+    def __init__(
+        self,
+        rate_hz: float,
+        low_hz: float,
+        high_hz: float,
+        row_rate_hz: float = 50.0,
+        envelope_delay_s: float | None = None,
+        guard_s: float | None = None,
+    ) -> None:
+        check_band(rate_hz, low_hz, high_hz)
+        if not 0 < row_rate_hz <= rate_hz:
+            raise UserError(
+                f"row rate of {row_rate_hz:g} Hz: found a stream of {rate_hz:g} Hz, expected at least one sample "
+                "a row; lower the row rate"
+            )
+        self.rate_hz, self.row_rate_hz = rate_hz, row_rate_hz
+        self.sos = band_pass(rate_hz, low_hz, high_hz)
+        if envelope_delay_s is None:
+            envelope_delay_s = measured_delay_s([self.sos], rate_hz, low_hz, high_hz, 1 / row_rate_hz)
+        self.lag_s = envelope_delay_s
+        self.guard_samples = math.ceil((ring_s([self.sos], rate_hz) if guard_s is None else guard_s) * rate_hz)
+
+    def initial_state(self) -> BandPowerState:
+        return BandPowerState()
+
+    def step(self, x: Block, state: BandPowerState) -> tuple[Block, BandPowerState]:
+        channels = x.data.shape[1]
+        if len(x) and (state.squares is None or after_gap(x, state.next_index)):
+            first_row = math.ceil(x.index * self.row_rate_hz / self.rate_hz)
+            state = BandPowerState(first_row=first_row, squares=np.zeros(channels))
+            state.last_bad = np.full(channels, -1, np.int64)
+        if state.squares is None or state.last_bad is None or len(x) == 0:
+            none = np.zeros((0, channels), np.float32)
+            return Block(none, np.zeros(0), state.first_row + state.rows, {"bad": np.zeros(none.shape, bool)}), state
+
+        y, state.zi = filtered(self.sos, x, state.zi)
+        edges = self._edges(
+            state.rows, state.seen + len(x)
+        )  # sample where each row begins, the unfinished one included
+        starts = np.maximum(edges - state.seen, 0)
+        if starts[-1] == len(x):  # the last row has no sample yet
+            power = np.concatenate([np.add.reduceat(y**2, starts[:-1], axis=0), np.zeros((1, channels))])
+        else:
+            power = np.add.reduceat(y**2, starts, axis=0)
+        power[0] += state.squares
+        bad = self._guarded(bad_samples(x), edges, starts, state)
+
+        count = len(edges) - 1
+        index = state.first_row + state.rows
+        width = np.diff(edges)[:, None]
+        data = np.log(power[:-1] / width + EPSILON_UV2).astype(np.float32)
+        times = x.times[edges[1:] - 1 - state.seen] - self.lag_s
+        state.squares, state.rows = power[-1].copy(), state.rows + count
+        state.seen, state.next_index = state.seen + len(x), x.end
+        return Block(data, times, index, {"bad": bad}), state
+
+    def layer(self, x: Block) -> Block:
+        return self.step(x, self.initial_state())[0]
+
+    def _edges(self, row: int, seen: int) -> npt.NDArray[np.int64]:
+        """First samples of `row` and of those after it, as far as `seen` samples complete the row before."""
+        last = math.floor(seen * self.row_rate_hz / self.rate_hz) + 2
+        edges = np.ceil(np.arange(row, last + 1) * self.rate_hz / self.row_rate_hz).astype(np.int64)
+        done: npt.NDArray[np.int64] = edges[edges <= seen]
+        return done
+
+    def _guarded(
+        self, bad: Mask, edges: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], state: BandPowerState
+    ) -> Mask:
+        """(rows, channels) whether a bad sample lies in a finished row or in the guard before it."""
+        assert state.last_bad is not None
+        newest = np.empty((len(edges), bad.shape[1]), np.int64)  # bad sample up to the end of each row
+        for i, start in enumerate(starts):
+            part = bad[start : starts[i + 1] if i + 1 < len(starts) else len(bad)]
+            if part.any():
+                back = np.argmax(part[::-1], axis=0)
+                found = state.seen + int(start) + len(part) - 1 - back
+                state.last_bad = np.where(part.any(axis=0), found, state.last_bad)
+            newest[i] = state.last_bad
+        guarded: Mask = newest[:-1] >= edges[:-1, None] - self.guard_samples
+        return guarded
+
+
+def check_band(rate_hz: float, low_hz: float, high_hz: float) -> None:
+    """UserError where a stream of rate_hz cannot hold the band."""
+    if not 0 < low_hz < high_hz < rate_hz / 2:
+        raise UserError(
+            f"band of {low_hz:g} to {high_hz:g} Hz: found an ECoG stream of {rate_hz:g} Hz, expected a band that rises "
+            f"and lies between 0 and {rate_hz / 2:g} Hz; choose another band or record at a higher rate"
+        )
