@@ -1,0 +1,1 @@
+"""Slow references, each written another way than the code that it checks."""
