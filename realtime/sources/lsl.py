@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ __all__ = [
     "Counts",
     "Event",
     "LslInlet",
+    "Network",
+    "Reader",
     "StreamFound",
     "StreamQuery",
     "find_streams",
@@ -267,3 +270,64 @@ def _quoted(value: str) -> str:
     if '"' in value:
         raise UserError(f"a stream cannot be searched by {value!r}, which holds both kinds of quotes: rename it")
     return f'"{value}"'
+
+
+class Network:
+    """The streams whose name begins with `prefix`, watched in the background: asking never waits.
+
+    For programs that show what is there now and live through its loss, where `LslInlet` insists.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._resolver = pylsl.ContinuousResolver(pred=f"starts-with(name,{_quoted(prefix)})", forget_after=3.0)
+
+    def present(self) -> list[tuple[str, str]]:
+        """(name, id) of each stream seen, newest first. A stream that returns has another id."""
+        return [(info.name(), info.uid()) for info in self._seen()]
+
+    def open(self, uid: str) -> Reader:
+        """The stream of that id, which `present` gave. May wait some seconds. Raises ConnectionError."""
+        for info in self._seen():
+            if info.uid() == uid:
+                return Reader(info)
+        raise ConnectionError("the stream is no longer there")
+
+    def _seen(self) -> list[Any]:
+        return sorted(self._resolver.results(), key=lambda info: -float(info.created_at()))
+
+
+class Reader:
+    """One stream that is there now, numbers or text, pulled without waiting.
+
+    spec: name, rate (0 where irregular), labels. Whatever fails raises ConnectionError: the stream is lost,
+    and should it return, `Network` shows it under another id.
+    """
+
+    def __init__(self, info: Any, timeout_s: float = 3.0) -> None:
+        self.uid: str = info.uid()
+        self.is_text: bool = info.channel_format() == pylsl.cf_string
+        self._inlet = pylsl.StreamInlet(info, max_buflen=BUFFER_S, recover=False)
+        _parked.append(self._inlet)
+        found, _ = _found(self._try(self._inlet.info, timeout_s))
+        self.spec = Spec(found.name, found.rate_hz, found.channels, found.unit)
+        self._try(self._inlet.open_stream, timeout_s)
+
+    def pull(self) -> tuple[Any, Times]:
+        """All rows that are there: an array (rows, channels) or a list of texts, and their raw stamps (rows,)."""
+        values, stamps = self._try(self._inlet.pull_chunk, 0.0, 4096, as_numpy=not self.is_text)
+        return [row[0] for row in values] if self.is_text else values, np.asarray(stamps, np.float64)
+
+    def time_correction(self, timeout_s: float = 2.0) -> float:
+        """Seconds to add to the stream's stamps for this machine's clock. The first call waits about a second."""
+        return float(self._try(self._inlet.time_correction, timeout_s))
+
+    def close(self) -> None:
+        """Stop the flow. The inlet itself is kept until the process ends."""
+        self._inlet.close_stream()
+
+    @staticmethod
+    def _try(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        try:
+            return call(*arguments, **named)
+        except RuntimeError as error:  # of which liblsl's errors are: lost, over time, internal
+            raise ConnectionError(f"the stream is lost ({error})") from error

@@ -1,0 +1,187 @@
+"""`Client`: a thread that finds an engine's outlets and keeps the newest rows of each. No Qt."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from realtime.block import Spec
+from realtime.monitor.history import Rows
+from realtime.monitor.vitals import (
+    OUTLETS,
+    Event,
+    Settings,
+    Vitals,
+    examine,
+    measure_latency,
+    read_counts,
+    read_settings,
+)
+
+POLL_S = 0.02
+SEARCH_S = 0.25
+EVENTS_KEPT = 500
+KEPT_S = {"predicted": 720.0, "observed": 720.0, "score": 720.0, "attention": 10.0, "sound": 15.0, "telemetry": 65.0}
+ROW_HZ, SCORE_HZ = 50.0, 1.0  # of outlets that declare no rate
+
+
+class Inlet(Protocol):
+    """One stream that is there now: numbers, or text where `is_text`. ConnectionError from it: the stream is lost."""
+
+    uid: str
+    spec: Spec
+    is_text: bool
+
+    def pull(self) -> tuple[Any, Any]: ...  # never waits; array (rows, channels) or texts, and stamps (rows,)
+    def time_correction(self, timeout_s: float) -> float: ...
+    def close(self) -> None: ...
+
+
+class Network(Protocol):
+    """The streams of one name's beginning that can be seen now, newest first. Asking never waits."""
+
+    def present(self) -> Sequence[tuple[str, str]]: ...  # (stream name, uid)
+    def open(self, uid: str) -> Inlet: ...  # may wait a few seconds; ConnectionError if the stream has gone
+
+
+class Outlet:
+    """What the client knows of one of the engine's outlets."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.inlet: Inlet | None = None
+        self.rows: Rows | None = None  # replaced, never changed, when the engine returns with other channels
+        self.arrived_s = np.nan  # when its newest row came, on this machine's clock
+
+    def attach(self, inlet: Inlet) -> None:
+        """Take rows from `inlet`; those held stay if the channels are the same."""
+        if not inlet.is_text and (self.rows is None or self.rows.channels != inlet.spec.channels):
+            rate_hz = inlet.spec.rate_hz or (SCORE_HZ if self.what == "score" else ROW_HZ)
+            dtype = np.float64 if self.what == "telemetry" else np.float32
+            self.rows = Rows(inlet.spec.channels, max(2, round(KEPT_S[self.what] * rate_hz)), dtype)
+        self.inlet = inlet
+
+
+class Client:
+    """Finds the outlets of `engine`, pulls them, survives their loss and takes them up again.
+
+    open_network(prefix) and clock() are of realtime.sources.lsl, and arguments for the tests' sake. Two threads
+    run after `start`: one searches and connects, which may wait, and one pulls, which never does.
+    """
+
+    def __init__(self, engine: str, open_network: Callable[[str], Network], clock: Callable[[], float]) -> None:
+        self.engine = engine
+        self.outlets = {what: Outlet(what) for what in OUTLETS}
+        self.events: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self.settings = Settings()
+        self.offset_s = 0.0  # add to the engine's times for this machine's
+        self._clock = clock
+        self._open_network = open_network
+        # Lost streams may be seen for a while yet; and to destroy an inlet as it dies can abort the process.
+        self._gone: deque[Inlet] = deque(maxlen=100)
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=run, daemon=True) for run in (self._search, self._pull)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """End both threads and let the streams go."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=5.0)
+        for outlet in self.outlets.values():
+            if outlet.inlet is not None:
+                outlet.inlet.close()
+
+    def now_s(self) -> float:
+        """Now on the engine's clock, on which all its rows are stamped."""
+        return self._clock() - self.offset_s
+
+    def rows(self, what: str) -> Rows | None:
+        """What is held of one outlet; None before it was first seen."""
+        return self.outlets[what].rows
+
+    def vitals(self) -> Vitals:
+        """How the engine is, now."""
+        now_s, local_s = self.now_s(), self._clock()
+        telemetry = self.rows("telemetry")
+        channels = telemetry.channels if telemetry else ()
+        return examine(
+            self.engine,
+            {what: outlet.inlet is not None for what, outlet in self.outlets.items()},
+            {what: local_s - outlet.arrived_s for what, outlet in self.outlets.items()},
+            self.settings,
+            list(self.events),
+            measure_latency(channels, telemetry.between(now_s - 60.0)[1] if telemetry else np.zeros((0, 0))),
+            read_counts(channels, telemetry.latest()) if telemetry else {},
+            now_s,
+        )
+
+    def _search(self) -> None:
+        network = self._open_network(f"{self.engine}.")
+        while not self._stop.wait(SEARCH_S):
+            for name, uid in network.present():
+                outlet = self.outlets.get(name.removeprefix(f"{self.engine}."))
+                gone = any(inlet.uid == uid for inlet in list(self._gone))
+                if outlet is not None and outlet.inlet is None and not gone:
+                    self._connect(network, outlet, uid)
+            self._measure_offset()
+
+    def _connect(self, network: Network, outlet: Outlet, uid: str) -> None:
+        try:
+            outlet.attach(network.open(uid))
+        except ConnectionError:
+            return  # tried again at the next search, for as long as it is seen
+
+    def _measure_offset(self) -> None:
+        inlet = self.outlets["predicted"].inlet
+        if inlet is not None:
+            try:
+                self.offset_s = inlet.time_correction(2.0)
+            except ConnectionError:
+                return  # the pulling thread meets the same loss and deals with it
+
+    def _pull(self) -> None:
+        while not self._stop.wait(POLL_S):
+            for outlet in self.outlets.values():
+                if outlet.inlet is not None:
+                    self._take(outlet, outlet.inlet)
+
+    def _take(self, outlet: Outlet, inlet: Inlet) -> None:
+        try:
+            values, stamps = inlet.pull()
+        except ConnectionError:
+            self._gone.append(inlet)
+            outlet.inlet = None
+            return
+        if len(stamps) == 0:
+            return
+        outlet.arrived_s = self._clock()
+        if inlet.is_text:
+            for text in values:
+                self._note(text)
+        elif outlet.rows is not None:
+            outlet.rows.append(stamps, values)
+
+    def _note(self, text: str) -> None:
+        try:
+            event = json.loads(text)
+        except json.JSONDecodeError:
+            event = None
+        if not isinstance(event, Mapping):
+            event = {
+                "event": "warning",
+                "time": self.now_s(),
+                "message": f"status said what is not JSON: {text[:80]!r}",
+            }
+        if event.get("event") == "settings":
+            self.settings = read_settings(event)
+        else:
+            self.events.append(event)

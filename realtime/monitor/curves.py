@@ -1,0 +1,90 @@
+"""What the panels draw, as plain arrays: which electrodes, where, in which lane. No Qt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from realtime.block import Floats, Times
+
+LANE_HEIGHTS_SD = (2.0, 4.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 200.0, 500.0)
+
+
+def choose(
+    names: Sequence[str],
+    scores: Floats,
+    pinned: Sequence[str],
+    shown: Sequence[str],
+    count: int,
+    margin: float = 0.05,
+) -> list[str]:
+    """The electrodes to show: those pinned, then the best by score, `count` in all.
+
+    An electrode already shown keeps its place until another beats it by `margin`, so that traces stay put.
+    scores: (names,), NaN where there is none yet.
+    """
+    rank = {name: -math.inf if math.isnan(r) else float(r) for name, r in zip(names, scores, strict=True)}
+    held = {name: rank[name] + margin for name in shown if name in rank}
+    best = sorted(rank, key=lambda name: (name not in pinned, -held.get(name, rank[name])))[: max(count, len(pinned))]
+    if not any(name in best for name in shown):
+        return best
+    newcomers = iter([name for name in best if name not in shown])
+    kept = [name if name in best else next(newcomers, None) for name in shown]
+    return [name for name in [*kept, *newcomers] if name is not None]
+
+
+def lane_height(values: Sequence[Floats]) -> float:
+    """The smallest of LANE_HEIGHTS_SD in which 99 % of the values stay within their lane."""
+    finite = [np.abs(v[np.isfinite(v)]) for v in values]
+    spread = 2 * max((float(np.quantile(v, 0.99)) for v in finite if len(v)), default=0.0)
+    return next((h for h in LANE_HEIGHTS_SD if h >= spread), LANE_HEIGHTS_SD[-1])
+
+
+def polyline(
+    times: Times, data: Floats, height_sd: float, step_s: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int32]]:
+    """All traces as one line: x, y and, per point, 1 where it joins the next one.
+
+    data: (rows, traces), in SD. Trace k is drawn in lane -k, one lane being height_sd. The line breaks
+    between traces, at NaN and where two rows are further apart than 1.5 step_s.
+    """
+    rows, traces = data.shape
+    if not rows:
+        return np.zeros(0), np.zeros(0), np.zeros(0, np.int32)
+    x = np.tile(times, traces)
+    y = (data / height_sd - np.arange(traces)).T  # (traces, rows)
+    finite = np.isfinite(y)
+    joined = np.zeros((traces, rows), np.int32)
+    joined[:, :-1] = finite[:, :-1] & finite[:, 1:] & (np.diff(times) < 1.5 * step_s)
+    return x, np.where(finite, y, 0.0).ravel(), joined.ravel()
+
+
+def grid_positions(count: int) -> npt.NDArray[np.float64]:
+    """(count, 2) places x, y on a near-square grid, in order: left to right, top row first."""
+    width = max(1, math.ceil(math.sqrt(count)))
+    order = np.arange(count)
+    return np.stack([order % width, -(order // width)], axis=1).astype(np.float64)
+
+
+def mean_weights(names: Sequence[str], data: Floats) -> Floats:
+    """Mean attention over rows: (heads, lags). names: "head{h}_lag{l}", one per column of data (rows, columns)."""
+    places = [tuple(int(part) for part in name.removeprefix("head").split("_lag")) for name in names]
+    heads, lags = (1 + max(place[axis] for place in places) for axis in (0, 1))
+    weights = np.full((heads, lags), np.nan)
+    complete = data[np.isfinite(data).all(axis=1)]
+    if len(complete):
+        for (head, lag), value in zip(places, complete.mean(axis=0, dtype=np.float64), strict=True):
+            weights[head, lag] = value
+    return weights
+
+
+def columns_by_time(times: Times, data: Floats, stop_s: float, count: int, step_s: float) -> Floats:
+    """Rows laid on a picture's `count` columns, the last one at stop_s: (count, features), NaN where no row is."""
+    picture = np.full((count, data.shape[1]), np.nan, np.float32)
+    at = count - 1 - np.rint((stop_s - times) / step_s).astype(np.intp)
+    inside = (at >= 0) & (at < count)
+    picture[at[inside]] = data[inside]
+    return picture

@@ -1,0 +1,92 @@
+"""Panel: every electrode at its place, coloured by running r, dim below the null band."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyqtgraph as pg
+
+from realtime.block import Floats
+from realtime.monitor.curves import grid_positions
+from realtime.monitor.picture import make_plot, set_title
+from realtime.monitor.theme import Theme, font
+
+BRIGHT, DIM = 0.86, 0.5  # diameters, in grid steps
+
+
+class Electrodes:
+    """A dot per electrode; a click on one calls `on_click(name)`."""
+
+    def __init__(self, theme: Theme, on_click: Callable[[str], None]) -> None:
+        self._theme = theme
+        self._on_click = on_click
+        self._names: tuple[str, ...] = ()
+        self._colours = pg.colormap.get("viridis")
+        self.widget = make_plot(theme, "Electrodes", "", "")
+        self._item = self.widget.getPlotItem()
+        self._item.hideAxis("left")
+        self._item.hideAxis("bottom")
+        self._item.layout.setContentsMargins(6, 2, 8, 14)
+        self._item.setAspectLocked(True)
+        self.dots = pg.ScatterPlotItem(pxMode=False, hoverable=True, tip=None)
+        self.dots.sigClicked.connect(self._clicked)
+        self.dots.sigHovered.connect(self._hovered)
+        self._item.addItem(self.dots)
+        self._bar = pg.ColorBarItem(values=(0.0, 0.5), colorMap=self._colours, interactive=False, width=14)
+        self._bar.getAxis("right").setStyle(tickFont=font())
+        self._bar.getAxis("right").setTextPen(theme.text)
+        self._item.layout.addItem(self._bar, 2, 5)
+        self._scores: dict[str, float] = {}
+        self._note = ""
+
+    def draw(
+        self, names: Sequence[str], scores: Floats, null_r: float, shown: Sequence[str], pinned: Sequence[str]
+    ) -> None:
+        """Colour by `scores` (names,); those not above `null_r` are drawn dim. Rings: shown; thick: pinned."""
+        self._scores = dict(zip(names, (float(r) for r in scores), strict=True))
+        places = grid_positions(len(names))
+        if tuple(names) != self._names:
+            self._names = tuple(names)
+            (left, bottom), (right, top) = places.min(axis=0), places.max(axis=0)
+            self._item.setRange(xRange=(left - 0.6, right + 0.6), yRange=(bottom - 0.6, top + 0.6), padding=0)
+        known = scores[np.isfinite(scores)]
+        top_r = max(0.5, float(np.ceil(10 * known.max()) / 10)) if len(known) else 0.5
+        self._bar.setLevels((0.0, top_r))
+        limit_r = 0.0 if np.isnan(null_r) else null_r
+        self.dots.setData(
+            [
+                self._dot(name, place, float(r) / top_r, bool(r > limit_r), name in shown, name in pinned)
+                for name, place, r in zip(names, places, scores, strict=True)
+            ]
+        )
+        known_null = "" if np.isnan(null_r) else f", dim: not above chance ({null_r:.2f})"
+        self._note = f"Running r{known_null}"
+        set_title(self._item, self._theme, f"{self._note}. Click to pin")
+
+    def _dot(self, name: str, place: Floats, share: float, above: bool, shown: bool, pinned: bool) -> dict[str, Any]:
+        theme = self._theme
+        if np.isnan(share):
+            brush = pg.mkBrush(None)
+        else:
+            colour = self._colours.map(float(np.clip(share, 0.0, 1.0)), mode="qcolor")
+            colour.setAlpha(255 if above else 110)
+            brush = pg.mkBrush(colour)
+        edge = theme.predicted if pinned else theme.text if shown else theme.faint
+        pen = pg.mkPen(edge, width=3 if pinned else 2 if shown else 1)
+        return {"pos": tuple(place), "size": BRIGHT if above else DIM, "brush": brush, "pen": pen, "data": name}
+
+    def _clicked(self, _dots: Any, points: Sequence[Any]) -> None:
+        if len(points):
+            self._on_click(points[0].data())
+
+    def _hovered(self, _dots: Any, points: Sequence[Any]) -> None:
+        if not self._note:
+            return
+        title = f"{self._note}. Click to pin"
+        if len(points):
+            name = points[0].data()
+            r = self._scores.get(name, np.nan)
+            title = f"{name}: running r {'not yet known' if np.isnan(r) else f'{r:.2f}'}"
+        set_title(self._item, self._theme, title)

@@ -1,0 +1,102 @@
+"""Panel: the health strip, always visible, and the banner over everything that is wrong."""
+
+from __future__ import annotations
+
+import math
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+from realtime.monitor.theme import Theme
+from realtime.monitor.vitals import Vitals
+
+SHORT = {"predicted": "pred", "observed": "obs", "attention": "att", "telemetry": "tele"}
+
+
+class Health:
+    """Labels in two lines and a banner, filled from `Vitals`."""
+
+    def __init__(self, theme: Theme, engine: str) -> None:
+        self._theme = theme
+        self._engine = engine
+        self.widget = QWidget()
+        self.state, self.latency, self.counts = _label(), _label(), _label()
+        self.who, self.ages = _label(), _label()
+        self.simulated = _label("simulated", "SIMULATED PATIENT")
+        self.banner = _label("banner")
+        self.banner.setWordWrap(True)
+        self.banner.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.simulated.hide()
+        column = QVBoxLayout(self.widget)
+        column.setContentsMargins(8, 4, 8, 2)
+        column.setSpacing(2)
+        column.addLayout(_row(self.state, self.simulated, self.latency, self.counts))
+        column.addLayout(_row(self.who, self.ages))
+        column.addWidget(self.banner)
+
+    def draw(self, vitals: Vitals) -> None:
+        theme, settings = self._theme, vitals.settings
+        colour = {"running": theme.good, "waiting": theme.dim}.get(vitals.state, theme.bad)
+        state = {"late": "no rows", "stopped": "gone"}.get(vitals.state, vitals.state)
+        self.state.setText(f"<span style='color:{colour}; font-size:15pt'><b>● {self._engine}: {state}</b></span>")
+        self.simulated.setVisible(settings.simulated)
+        latency = vitals.latency
+        self.latency.setText(
+            self._pair("latency now", _milliseconds(latency.now_ms))
+            + self._pair("p99 of the last minute", _milliseconds(latency.p99_ms))
+        )
+        self.counts.setText("".join(self._count(lane, vitals) for lane in ("sound", "ecog")))
+        self.who.setText(
+            "".join(
+                self._pair(name, value or "not yet known")
+                for name, value in (
+                    ("model", settings.model),
+                    ("whisper", settings.whisper),
+                    ("streams", settings.streams),
+                )
+            )
+        )
+        ages = "&nbsp; ".join(f"{SHORT.get(what, what)} {_seconds(age)}" for what, age in vitals.ages_s.items())
+        self.ages.setText(self._pair("seconds since last row:", ages))
+        self.banner.setText("   ·   ".join(vitals.problems[:3]))
+        self.banner.setVisible(bool(vitals.problems))
+
+    def _count(self, lane: str, vitals: Vitals) -> str:
+        lost, skipped = vitals.counts.get(f"{lane}_lost"), vitals.counts.get(f"{lane}_skipped")
+        if lost is None and skipped is None:
+            return ""
+        wrong = bool(lost or skipped)
+        value = f"{lost or 0:,} lost, {skipped or 0:,} skipped"
+        name = "ECoG" if lane == "ecog" else lane
+        return self._pair(name, f"<span style='color:{self._theme.bad}'>{value}</span>" if wrong else value)
+
+    def _pair(self, name: str, value: str) -> str:
+        return f"<span style='color:{self._theme.dim}'>{name}</span>&nbsp;<b>{value}</b>&nbsp;&nbsp; "
+
+
+def _label(name: str = "", text: str = "") -> QLabel:
+    label = QLabel(text)
+    label.setObjectName(name)
+    label.setTextFormat(Qt.TextFormat.RichText)
+    label.setSizePolicy(
+        QSizePolicy.Policy.Ignored if name == "banner" else QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed
+    )
+    return label
+
+
+def _row(*labels: QLabel) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setSpacing(16)
+    for k, label in enumerate(labels):
+        if k == len(labels) - 1:
+            row.addStretch(1)
+        row.addWidget(label)
+    return row
+
+
+def _milliseconds(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.0f} ms"
+
+
+def _seconds(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.1f}" if value < 99.5 else f"{value:.0f}"

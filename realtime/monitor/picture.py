@@ -1,0 +1,45 @@
+"""Plots in the window's style, and the window as a PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyqtgraph as pg
+from PySide6.QtWidgets import QWidget
+
+from realtime.errors import UserError
+from realtime.monitor.theme import SMALLEST_PT, Theme, font
+
+
+def make_plot(theme: Theme, title: str, bottom: str, left: str) -> Any:
+    """A plot with styled axes, fixed ranges and no mouse handling of its own."""
+    plot = pg.PlotWidget(background=theme.panel)
+    item = plot.getPlotItem()
+    item.hideButtons()
+    item.layout.setContentsMargins(6, 2, 8, 8)
+    item.setMenuEnabled(False)
+    item.setMouseEnabled(False, False)
+    item.disableAutoRange()
+    for side, label in (("bottom", bottom), ("left", left)):
+        axis = item.getAxis(side)
+        axis.setStyle(tickFont=font(), tickTextOffset=5)
+        axis.setTextPen(theme.text)
+        axis.setPen(theme.dim)
+        if label:
+            axis.setLabel(label, **{"color": theme.text, "font-size": f"{SMALLEST_PT}pt"})
+        axis.enableAutoSIPrefix(False)
+    item.getAxis("bottom").setHeight(46)
+    set_title(item, theme, title)
+    return plot
+
+
+def set_title(item: Any, theme: Theme, title: str) -> None:
+    """A title at the left of a plot item; may hold HTML."""
+    item.setTitle(title, color=theme.text, size=f"{SMALLEST_PT}pt", justify="left")
+
+
+def save_picture(window: QWidget, path: Path) -> None:
+    """What the window shows now, as a PNG. Raises UserError where the file cannot be written."""
+    if not window.grab().save(str(path), "PNG"):  # type: ignore[call-overload]
+        raise UserError(f"cannot write the picture {str(path)!r}: give a file in a folder that exists, ending in .png")

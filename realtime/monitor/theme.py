@@ -1,0 +1,70 @@
+"""Colours and letters. The colours are Okabe and Ito's, which the colour-blind can tell apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PySide6.QtGui import QFont
+
+SMALLEST_PT = 11
+ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+
+
+@dataclass(frozen=True)
+class Theme:
+    background: str
+    panel: str
+    text: str
+    dim: str
+    faint: str
+    predicted: str
+    observed: str
+    good: str
+    bad: str
+    heads: tuple[str, ...]
+
+
+DARK = Theme(
+    background="#15181c",
+    panel="#1c2026",
+    text="#f0f0f0",
+    dim="#a8adb5",
+    faint="#3a4048",
+    predicted=ORANGE,
+    observed=SKY,
+    good="#34c79b",
+    bad=VERMILLION,
+    heads=(ORANGE, SKY, "#34c79b", YELLOW, PURPLE, VERMILLION, "#4a9fd8", "#f0f0f0"),
+)
+LIGHT = Theme(
+    background="#f2f2f2",
+    panel="#ffffff",
+    text="#1a1a1a",
+    dim="#505050",
+    faint="#d0d0d0",
+    predicted=VERMILLION,
+    observed=BLUE,
+    good="#00704f",
+    bad="#b34700",
+    heads=(VERMILLION, BLUE, GREEN, PURPLE, "#8a6d00", "#2f86b5", "#6b4a5c", "#1a1a1a"),
+)
+THEMES = {"dark": DARK, "light": LIGHT}
+
+
+def font(points: int = SMALLEST_PT, bold: bool = False) -> QFont:
+    """The font of every text in the window, never under SMALLEST_PT."""
+    chosen = QFont()
+    chosen.setPointSize(max(points, SMALLEST_PT))
+    chosen.setBold(bold)
+    return chosen
+
+
+def style_sheet(theme: Theme) -> str:
+    """Colours of everything that is not a plot."""
+    return (
+        f"QWidget {{ background: {theme.background}; color: {theme.text}; font-size: {SMALLEST_PT}pt; }}"
+        f"QLabel#banner {{ background: {theme.bad}; color: white; font-size: 14pt; font-weight: bold; padding: 6px; }}"
+        f"QLabel#simulated {{ background: {YELLOW}; color: black; font-size: 13pt; font-weight: bold; padding: 3px; }}"
+        f"QSplitter::handle {{ background: {theme.faint}; }}"
+    )
