@@ -26,6 +26,7 @@ class Ring:
         self._times = np.zeros(2 * capacity)
         self._segments: deque[tuple[int, int]] = deque()  # (position, stream index) where each run begins
         self._written = 0
+        self._claimed = 0  # what the writer is about to have written: rows a capacity before it are no longer safe
         self._next_index = 0
         self._changed = threading.Condition()
         self._closed = False
@@ -47,9 +48,10 @@ class Ring:
     def _write_part(self, block: Block) -> None:
         count = len(block)
         position = self._written
-        if not self._segments or block.index != self._next_index:
-            with self._changed:
+        with self._changed:
+            if not self._segments or block.index != self._next_index:
                 self._segments.append((position, block.index))
+            self._claimed = position + count
         at = position % self.capacity
         head = min(count, self.capacity - at)
         for offset in (0, self.capacity):
@@ -97,24 +99,36 @@ class Cursor:
             return self.behind > 0
 
     def read(self, max_rows: int | None = None) -> Block:
-        """The next rows up to a gap, as views into the ring; possibly none.
+        """The next rows up to a gap, copied; possibly none.
 
-        The views hold until the writer comes round, `capacity` rows later: use them before the next read.
+        Copying holds no lock, so the writer never waits. Rows that it overwrote meanwhile are left out and
+        counted as overrun.
         """
         ring = self._ring
-        with ring._changed:
-            self._drop_overrun()
-            position = self._position
-            begin, index, stop = position, 0, ring.written
-            for start, stream_index in ring._segments:
-                if start <= position:
-                    begin, index = start, stream_index
-                else:
-                    stop = min(stop, start)
-        count = stop - position if max_rows is None else min(stop - position, max_rows)
-        at = position % ring.capacity
-        self._position = position + count
-        return Block(ring._data[at : at + count], ring._times[at : at + count], index + position - begin)
+        while True:
+            with ring._changed:
+                self._drop_overrun()
+                index, stop = self._segment()
+            start = self._position
+            if max_rows is not None:
+                stop = min(stop, start + max_rows)
+            at = start % ring.capacity
+            block = Block(ring._data[at : at + stop - start].copy(), ring._times[at : at + stop - start].copy(), index)
+            with ring._changed:
+                self._drop_overrun()
+            lost = self._position - start
+            if lost < len(block) or stop == start:
+                self._position = max(self._position, stop)
+                return block.rows(lost, len(block)) if lost else block
+
+    def _segment(self) -> tuple[int, int]:
+        """Stream index of the next row, and the position where its run ends."""
+        index, stop = 0, self._ring.written
+        for begin, stream_index in self._ring._segments:
+            if begin > self._position:
+                return index, min(stop, begin)
+            index = stream_index + self._position - begin
+        return index, stop
 
     def skip_to(self, keep_rows: int) -> int:
         """Jump forward so that `keep_rows` rows are left to read; returns the number of rows passed over."""
@@ -123,7 +137,7 @@ class Cursor:
         return skipped
 
     def _drop_overrun(self) -> None:
-        lost = self.behind - self._ring.capacity
+        lost = self._ring._claimed - self._ring.capacity - self._position
         if lost > 0:
             self.overrun += lost
             self._position += lost
