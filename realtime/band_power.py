@@ -60,12 +60,7 @@ class BandPower:
         envelope_delay_s: float | None = None,
         guard_s: float | None = None,
     ) -> None:
-        check_band(rate_hz, low_hz, high_hz)
-        if not 0 < row_rate_hz <= rate_hz:
-            raise UserError(
-                f"row rate of {row_rate_hz:g} Hz: found a stream of {rate_hz:g} Hz, expected at least one sample "
-                "a row; lower the row rate"
-            )
+        check_band(rate_hz, low_hz, high_hz, row_rate_hz)
         self.rate_hz, self.row_rate_hz = rate_hz, row_rate_hz
         self.sos = band_pass(rate_hz, low_hz, high_hz)
         if envelope_delay_s is None:
@@ -134,10 +129,15 @@ class BandPower:
         return guarded
 
 
-def check_band(rate_hz: float, low_hz: float, high_hz: float) -> None:
-    """UserError where a stream of rate_hz cannot hold the band."""
+def check_band(rate_hz: float, low_hz: float, high_hz: float, row_rate_hz: float) -> None:
+    """UserError where a stream of rate_hz cannot hold the band, or not so many rows."""
     if not 0 < low_hz < high_hz < rate_hz / 2:
         raise UserError(
             f"band of {low_hz:g} to {high_hz:g} Hz: found an ECoG stream of {rate_hz:g} Hz, expected a band that rises "
             f"and lies between 0 and {rate_hz / 2:g} Hz; choose another band or record at a higher rate"
+        )
+    if not 0 < row_rate_hz <= rate_hz:
+        raise UserError(
+            f"row rate of {row_rate_hz:g} Hz: found an ECoG stream of {rate_hz:g} Hz, expected more than 0 and at most "
+            f"{rate_hz:g} rows a second; choose another row rate"
         )

@@ -28,7 +28,7 @@ __all__ = [
     "envelope_delay_s",
 ]
 
-FLAT_S = 1.0  # a channel with the very same number for so long is dead
+FLAT_S = 0.2  # a channel with the very same number for so long is dead; the start's own guard outlasts it
 BROADBAND_HZ = (0.5, 200.0)  # the `band_hz` of the broadband target
 
 
@@ -87,7 +87,7 @@ def ecog_chain(
     stream.
     """
     low_hz, high_hz = band_hz
-    check_band(rate_hz, low_hz, high_hz)
+    check_band(rate_hz, low_hz, high_hz, row_rate_hz)
     groups = [range(channels)] if groups is None else groups
     _check_channels(channels, groups, bad_channels, baseline)
     notch = Notch(rate_hz, mains_hz, high_hz + mains_hz)  # the first harmonic past the band still leaks into it
