@@ -20,7 +20,8 @@ COMPUTE_S = 0.015
 OBSERVED_LATE_ROWS = 10
 TELEMETRY = (
     "row_index", "newest_sample_index", "newest_sample_time", "arrival_time", "block_complete_time",
-    "whisper_done_time", "model_done_time", "published_time", "sound_lost", "sound_skipped", "ecog_lost", "ecog_skipped",
+    "whisper_done_time", "model_done_time", "published_time", "sound_lost", "sound_skipped",
+    "ecog_lost", "ecog_skipped",
 )  # fmt: skip
 Array = npt.NDArray[np.float64]
 
@@ -83,7 +84,7 @@ class FakeEngine:
         spread = np.sqrt(1 / np.maximum(self.true_r, 0.2) ** 2 - 1)
         values = 0.4 + signal + (0.3 + self.true_r) * spread * noise * (signal.std() + 0.4)
         masked = (rows % 1000 >= 850) & (rows % 1000 < 900)
-        values[np.ix_(masked, np.arange(len(self.electrodes)) % 4 == 0)] = np.nan
+        values[np.ix_(masked, np.arange(len(self.electrodes)) % 4 == 3)] = np.nan
         return values
 
     def attention(self, rows: npt.NDArray[np.int64]) -> Array:
@@ -152,7 +153,7 @@ class FakeEngine:
             time.sleep(max(0.0, due_s - pylsl.local_clock()))
             if not 270 <= block % 300 < 276:
                 self.push_block(first)
-            self.push_observed(first - OBSERVED_LATE_ROWS)
+            self.push_observed(first - OBSERVED_LATE_ROWS - round(self.lead_s / STEP_S))
             if first % 50 == 0:
                 self.push_score(first)
             if block % 20 == 10:

@@ -78,6 +78,8 @@ def show(options: argparse.Namespace) -> int:
         timer.timeout.connect(take_picture)
         timer.start(100)
     signal.signal(signal.SIGINT, lambda *_: application.quit())  # the window's timer lets Python see it
+    if options.picture is None:
+        print(f"showing engine {options.engine!r}: close the window or press Ctrl-C to end", flush=True)
     application.exec()
     window.close()
     client.close()

@@ -82,8 +82,7 @@ class Client:
         self.offset_s = 0.0  # add to the engine's times for this machine's
         self._clock = clock
         self._open_network = open_network
-        # Lost streams may be seen for a while yet; and to destroy an inlet as it dies can abort the process.
-        self._gone: deque[Inlet] = deque(maxlen=100)
+        self._gone: deque[str] = deque(maxlen=100)  # ids of lost streams, which may be seen for a while yet
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=run, daemon=True) for run in (self._search, self._pull)]
 
@@ -129,8 +128,8 @@ class Client:
         while not self._stop.wait(SEARCH_S):
             for name, uid in network.present():
                 outlet = self.outlets.get(name.removeprefix(f"{self.engine}."))
-                gone = any(inlet.uid == uid for inlet in list(self._gone))
-                if outlet is not None and outlet.inlet is None and not gone:
+                # In this order: the pulling thread notes an inlet as gone before it lets go of it.
+                if outlet is not None and outlet.inlet is None and uid not in self._gone:
                     self._connect(network, outlet, uid)
             self._measure_offset()
 
@@ -158,7 +157,7 @@ class Client:
         try:
             values, stamps = inlet.pull()
         except ConnectionError:
-            self._gone.append(inlet)
+            self._gone.append(inlet.uid)
             outlet.inlet = None
             return
         if len(stamps) == 0:

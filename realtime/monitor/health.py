@@ -10,11 +10,9 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWi
 from realtime.monitor.theme import Theme
 from realtime.monitor.vitals import Vitals
 
-SHORT = {"predicted": "pred", "observed": "obs", "attention": "att", "telemetry": "tele"}
-
 
 class Health:
-    """Labels in two lines and a banner, filled from `Vitals`."""
+    """Labels above (`widget`, with the banner) and below (`foot`) the panels, filled from `Vitals`."""
 
     def __init__(self, theme: Theme, engine: str) -> None:
         self._theme = theme
@@ -30,9 +28,13 @@ class Health:
         column = QVBoxLayout(self.widget)
         column.setContentsMargins(8, 4, 8, 2)
         column.setSpacing(2)
-        column.addLayout(_row(self.state, self.simulated, self.latency, self.counts))
-        column.addLayout(_row(self.who, self.ages))
+        column.addLayout(_row(self.state, self.simulated, self.latency))
+        column.addLayout(_row(self.who, self.counts))
         column.addWidget(self.banner)
+        self.foot = QWidget()
+        below = _row(self.ages)
+        below.setContentsMargins(8, 0, 8, 4)
+        self.foot.setLayout(below)
 
     def draw(self, vitals: Vitals) -> None:
         theme, settings = self._theme, vitals.settings
@@ -56,8 +58,8 @@ class Health:
                 )
             )
         )
-        ages = "&nbsp; ".join(f"{SHORT.get(what, what)} {_seconds(age)}" for what, age in vitals.ages_s.items())
-        self.ages.setText(self._pair("seconds since last row:", ages))
+        ages = "".join(self._pair(what, _seconds(age)) for what, age in vitals.ages_s.items())
+        self.ages.setText(self._pair("seconds since the last row:", "") + ages)
         self.banner.setText("   ·   ".join(vitals.problems[:3]))
         self.banner.setVisible(bool(vitals.problems))
 

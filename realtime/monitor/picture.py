@@ -24,6 +24,7 @@ def make_plot(theme: Theme, title: str, bottom: str, left: str) -> Any:
     for side, label in (("bottom", bottom), ("left", left)):
         axis = item.getAxis(side)
         axis.setStyle(tickFont=font(), tickTextOffset=5)
+        axis.setStyle(hideOverlappingLabels=False)
         axis.setTextPen(theme.text)
         axis.setPen(theme.dim)
         if label:

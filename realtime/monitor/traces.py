@@ -27,6 +27,7 @@ class Traces:
         self._height_sd = 4.0
         self._rescaled_s = -np.inf
         self._ahead_s = 0.5
+        self.drawn_s = np.nan  # when, on the engine's clock, the curves were last drawn
         self.widget = make_plot(theme, "", "seconds ago (left of now) and ahead (right of it)", "electrode, running r")
         self._item = self.widget.getPlotItem()
         self._item.getAxis("left").setWidth(125)
@@ -35,7 +36,7 @@ class Traces:
         self.predicted = pg.PlotCurveItem(pen=pg.mkPen(theme.predicted, width=2))
         now = pg.InfiniteLine(
             0.0, pen=pg.mkPen(theme.text, width=1, style=pg.QtCore.Qt.PenStyle.DashLine), label="now",
-            labelOpts={"position": 0.98, "color": theme.text, "anchors": [(1.1, 0), (1.1, 0)]},
+            labelOpts={"position": 0.985, "color": theme.text, "anchors": [(1.1, 0), (1.1, 0)]},
         )  # fmt: skip
         now.label.setFont(font())
         for part in (self._zeros, self.observed, self.predicted, now):
@@ -48,12 +49,13 @@ class Traces:
             f"{_short(name)}  {'r  -' if np.isnan(r) else f'r {r:.2f}'}" for name, r in zip(names, scores, strict=True)
         ]
         self._item.getAxis("left").setTicks([[(-k, label) for k, label in enumerate(labels)]])
-        self._item.setYRange(-len(names) + 0.4, 0.6, padding=0)
+        self._item.setYRange(-len(names) + 0.4, 0.85, padding=0)
         lanes = np.repeat(-np.arange(len(names), dtype=np.float64), 2)
         self._zeros.setData(np.tile([-self._window_s, 60.0], len(names)), lanes)
 
     def draw(self, predicted: Rows | None, observed: Rows | None, names: Sequence[str], now_s: float) -> None:
         """Draw the last rows of `names` from both histories."""
+        self.drawn_s = now_s
         start_s = now_s - self._window_s - 1.0
         found = []
         for rows in (observed, predicted):

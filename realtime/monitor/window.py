@@ -63,6 +63,7 @@ class Window(QWidget):
         column.setSpacing(2)
         column.addWidget(self.health.widget)
         column.addWidget(across, 1)
+        column.addWidget(self.health.foot)
         self.resize(1600, 1000)
         self.setMinimumSize(1000, 600)
 
