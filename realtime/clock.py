@@ -161,7 +161,8 @@ class Clock:
         longest = np.maximum.accumulate(np.append(max(state.longest_run, state.longest_before), runs))
         rows = np.arange(state.index - state.anchor, state.index - state.anchor + len(stamps))
         residuals = stamps - (state.fit_s + rows * state.period_s)
-        allowed = longest[:-1] * self._period  # by this much the first row of a usual burst is ahead
+        # By this much the first row of a usual burst is ahead; two close stamps may be chance.
+        allowed = np.where(longest[:-1] > 2, longest[:-1], 0) * self._period
         behind = residuals < -(LARGEST_LAG_S + runs * self._period)
         breaks = np.flatnonzero((residuals > self._limit + allowed) | (steps < -self._limit) | behind)
         count = int(breaks[0]) if len(breaks) else len(stamps)

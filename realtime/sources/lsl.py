@@ -16,6 +16,8 @@ from realtime.sources.pump import Arrivals, Counts, Event, pump
 
 try:
     import pylsl
+    from pylsl.util import LostError
+    from pylsl.util import TimeoutError as LslTimeoutError
 except (ImportError, RuntimeError, OSError) as error:  # a wheel without liblsl fails as it loads
     raise UserError(
         f"the LSL library could not be loaded ({str(error).splitlines()[0]}): install pylsl 1.18.6 or newer on a "
@@ -133,7 +135,7 @@ class LslInlet:
         _parked.append(self._inlet)
         try:
             full = self._inlet.info(timeout=self.timeout_s)
-        except (pylsl.TimeoutError, pylsl.LostError):
+        except (LslTimeoutError, LostError):
             raise UserError(
                 f"stream {info.name()!r} was found but did not answer within {self.timeout_s:g} s: "
                 "check that its program still runs and that no firewall is in between"
@@ -148,7 +150,7 @@ class LslInlet:
         """Let data flow: rows from now on wait for us, up to the buffer's length."""
         try:
             self._inlet.open_stream(timeout=self.timeout_s)
-        except (pylsl.TimeoutError, pylsl.LostError):
+        except (LslTimeoutError, LostError):
             raise UserError(
                 f"stream {self.spec.name!r} sent no data channel within {self.timeout_s:g} s: check its program"
             ) from None
@@ -162,7 +164,7 @@ class LslInlet:
             _, stamps = self._inlet.pull_chunk(
                 timeout_s, self._rows, dest_obj=self._buffer, min_samples=1, as_numpy=True
             )
-        except pylsl.LostError:
+        except LostError:
             raise ConnectionError(f"stream {self.spec.name!r} is gone, and without a source_id it stays so") from None
         return self._buffer[: len(stamps)].astype(np.float32), np.array(stamps, np.float64)
 
@@ -170,7 +172,7 @@ class LslInlet:
         """Seconds to add to the source's stamps. The first call takes about 0.7 s. Raises TimeoutError."""
         try:
             return float(self._inlet.time_correction(timeout=timeout_s))
-        except (pylsl.TimeoutError, pylsl.LostError):
+        except (LslTimeoutError, LostError):
             raise TimeoutError(f"the clock of stream {self.spec.name!r} did not answer") from None
 
     def now(self) -> float:
@@ -217,7 +219,7 @@ def _describe(info: Any, offset: bool) -> StreamFound:
     try:
         info = inlet.info(timeout=1.0)
         clock_offset = float(inlet.time_correction(timeout=2.0)) if offset else None
-    except (pylsl.TimeoutError, pylsl.LostError):
+    except (LslTimeoutError, LostError):
         clock_offset = None
     return _found(info, clock_offset)[0]
 
