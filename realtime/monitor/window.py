@@ -78,8 +78,8 @@ class Window(QWidget):
     def scores(self) -> tuple[tuple[str, ...], Floats, float]:
         """Electrode names, running r of each (NaN: not yet known) and r of the null's band."""
         predicted, score = self.client.rows("predicted"), self.client.rows("score")
-        names = predicted.channels if predicted else ()
-        newest = dict(zip(score.channels, score.latest(), strict=True)) if score else {}
+        names = predicted.channels if predicted is not None else ()
+        newest = dict(zip(score.channels, score.latest(), strict=True)) if score is not None else {}
         return names, np.array([newest.get(name, np.nan) for name in names]), float(newest.get(NULL, np.nan))
 
     def draw(self) -> None:
@@ -96,7 +96,7 @@ class Window(QWidget):
     def _draw_scores(self) -> None:
         """Only where something is new: a score, other electrodes or a pin."""
         score, predicted = self.client.rows("score"), self.client.rows("predicted")
-        what_is_new = (predicted, score, score.written if score else 0)
+        what_is_new = (predicted, score, score.written if score is not None else 0)
         if predicted is None or what_is_new == self._scores_drawn:
             return
         self._scores_drawn = what_is_new

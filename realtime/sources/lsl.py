@@ -310,10 +310,7 @@ class Reader:
         self.is_text: bool = info.channel_format() == pylsl.cf_string
         self._inlet = pylsl.StreamInlet(info, max_buflen=BUFFER_S, recover=False)
         _parked.append(self._inlet)
-        full = self._try(self._inlet.info, timeout_s)
-        if full.channel_count() != info.channel_count():  # a stream that died meanwhile: an empty description, no error
-            raise ConnectionError(f"stream {info.name()!r} is lost: it described itself no more")
-        found, _ = _found(full)
+        found, _ = _found(self._try(self._inlet.info, timeout_s))
         self.spec = Spec(found.name, found.rate_hz, found.channels, found.unit)
         self._try(self._inlet.open_stream, timeout_s)
 
