@@ -11,7 +11,7 @@ from scipy.signal import sosfilt
 Sections = npt.NDArray[np.float64]
 
 STEP = 1.2  # a small step: RMS, power and log power then rise together
-CARRIERS, PHASES = 33, 16
+CARRIERS, PHASES = 64, 8
 RING_ENERGY = 0.999
 
 
@@ -29,7 +29,8 @@ def envelope_delay_s(
     """
     settle, after = _settling(sos_list, rate_hz, 0.3), int((0.5 + row_s) * rate_hz)
     sample = np.arange(settle + after)
-    frequency = np.linspace(low_hz, high_hz, CARRIERS)[:, None]
+    share = (np.arange(CARRIERS) + 0.5) / CARRIERS  # midpoints: a carrier right on a notch would say nothing
+    frequency = (low_hz + share * (high_hz - low_hz))[:, None]
     phase = np.arange(PHASES) * (2 * np.pi / PHASES)
     turns = 2 * np.pi * sample[:, None, None] / rate_hz
     carriers = np.cos(turns * frequency + phase).reshape(len(sample), -1)  # (time, carriers x phases)
