@@ -45,6 +45,7 @@ NUMERIC = {
     pylsl.cf_double64: "float64",
 }
 BUFFER_S = 60  # liblsl keeps this much for us; what a longer stall loses shows as a gap
+TWIN_S = 1.0  # a second stream of the same description answers later: seen after 0.5 s
 PULL_S = 0.25  # of rows are taken at once, at most
 
 _parked: list[Any] = []  # destroying an inlet can abort the process (liblsl issue 220), so none is
@@ -192,7 +193,7 @@ class LslInlet:
                 f"no LSL stream with {self.query} appeared within {self.timeout_s:g} s; found: {others}; "
                 "start its program or correct the name"
             )
-        infos = pylsl.resolve_bypred(predicate, 2, 0.3) or infos
+        infos = pylsl.resolve_bypred(predicate, 2, TWIN_S) or infos
         if len(infos) > 1:
             which = "; ".join(str(_found(info)[0]) for info in infos)
             raise UserError(f"more than one LSL stream has {self.query}: {which}; give a source_id as well")
