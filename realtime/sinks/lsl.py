@@ -16,11 +16,17 @@ class Outlet:
     """One LSL stream. Pushing never waits for a consumer.
 
     spec: with one channel label for every number of a row. text: a stream of strings, one channel, no rate.
-    meta: further entries of the stream's description, such as settings.
+    meta: further entries of the stream's description, such as settings. double: numbers are sent as float64.
     """
 
     def __init__(
-        self, spec: Spec, type: str, source_id: str, text: bool = False, meta: Mapping[str, str] | None = None
+        self,
+        spec: Spec,
+        type: str,
+        source_id: str,
+        text: bool = False,
+        meta: Mapping[str, str] | None = None,
+        double: bool = False,
     ):
         self.spec = spec
         channels = 1 if text else len(spec.channels)
@@ -29,7 +35,7 @@ class Outlet:
             type,
             channels,
             pylsl.IRREGULAR_RATE if text else spec.rate_hz,
-            pylsl.cf_string if text else pylsl.cf_float32,
+            pylsl.cf_string if text else pylsl.cf_double64 if double else pylsl.cf_float32,
             source_id,
         )
         if len(spec.channels) == channels:
@@ -40,6 +46,7 @@ class Outlet:
         for key, value in (meta or {}).items():
             info.desc().append_child_value(key, value)
         self._text = text
+        self._dtype = np.float64 if double else np.float32
         self._channels = channels
         self._outlet = pylsl.StreamOutlet(info, 0, BUFFER_S)
 
@@ -53,7 +60,7 @@ class Outlet:
             raise ValueError(f"stream {self.spec.name!r} carries text: use push_text")
         if not len(block):
             return
-        rows = np.ascontiguousarray(block.data, np.float32).reshape(len(block), -1)
+        rows = np.ascontiguousarray(block.data, self._dtype).reshape(len(block), -1)
         if rows.shape[1] != self._channels:
             raise ValueError(f"a row has {rows.shape[1]} numbers, stream {self.spec.name!r} {self._channels} channels")
         self._outlet.push_chunk(rows, block.times.tolist())

@@ -1,0 +1,146 @@
+"""What a configuration file may say, checked. See configs/live.toml for every key with its meaning."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from realtime.errors import UserError, nearest
+
+
+class Table(BaseModel):
+    """A table of the file: a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StreamTable(Table):
+    """Which LSL stream: what is given must match exactly."""
+
+    name: str | None = None
+    type: str | None = None
+    source_id: str | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> StreamTable:
+        if not (self.name or self.type or self.source_id):
+            raise ValueError("give the stream's name, type or source_id")
+        return self
+
+
+class SoundTable(StreamTable):
+    """channel: label or number, from 0, of the stream's channel that carries what the patient hears."""
+
+    channel: str | int = 0
+
+
+class EcogTable(StreamTable):
+    """exclude: labels of channels that are no electrodes. bad: labels of electrodes left out of the reference."""
+
+    exclude: tuple[str, ...] = ()
+    bad: tuple[str, ...] = ()
+    mains_hz: Literal[50, 60] = 50
+    band_hz: tuple[float, float] = (70.0, 150.0)
+
+
+class WhisperTable(Table):
+    """Which Whisper, which layer, and how it is made causal. A model file knows; without one these count."""
+
+    model: str = "base"
+    file: Path | None = None
+    layer: int = Field(3, ge=1)
+    mode: Literal["cached"] = "cached"
+    block_ms: float = Field(100.0, gt=0)
+    delay_ms: float = Field(0.0, ge=0)
+    history_s: float = Field(10.0, gt=0)
+
+
+class ModelTable(Table):
+    """file: what `corticast fit` or the demo wrote. Without it nothing is predicted."""
+
+    file: Path | None = None
+
+
+class EngineTable(Table):
+    """wait_s: for the streams to appear. threads: torch's own; see docs/latency.md."""
+
+    name: str = Field("corticast", pattern=r"^[\w-]+$")
+    wait_s: float = Field(10.0, gt=0)
+    ring_s: float = Field(30.0, ge=1)
+    max_backlog_s: float = Field(5.0, gt=0)
+    score_window_s: float = Field(60.0, ge=30)
+    threads: int = Field(1, ge=1)
+
+
+class RecordTable(Table):
+    """file: XDF to record all sources and results into. sound: false keeps the sound stream out of it."""
+
+    file: Path | None = None
+    sound: bool = True
+
+
+class Config(Table):
+    """A whole configuration file."""
+
+    sound: SoundTable
+    ecog: EcogTable
+    whisper: WhisperTable = WhisperTable()
+    model: ModelTable = ModelTable()
+    engine: EngineTable = EngineTable()
+    record: RecordTable = RecordTable()
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a TOML file; file names in it are relative to it. Raises UserError with one line."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"configuration {path} cannot be read ({error.strerror}): give the path of a .toml file"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"configuration {path} is not valid TOML: {error}") from None
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"configuration {path}: {_first_mistake(error)}") from None
+    return _relative_to(config, path.parent)
+
+
+def _relative_to(config: Config, folder: Path) -> Config:
+    def placed(table: WhisperTable | ModelTable | RecordTable) -> dict[str, Path]:
+        return {} if table.file is None else {"file": folder / table.file.expanduser()}
+
+    return config.model_copy(
+        update={
+            name: getattr(config, name).model_copy(update=placed(getattr(config, name)))
+            for name in ("whisper", "model", "record")
+        }
+    )
+
+
+def _first_mistake(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    key = ".".join(where) or "the file"
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(where[:-1])
+        return f"unknown key {key!r}{nearest(where[-1], known)}; known here: {', '.join(known)}"
+    if first["type"] == "missing":
+        return f"{key!r} is missing: add it, as configs/live.toml does"
+    message = first["msg"].removeprefix("Value error, ")
+    if isinstance(first["input"], dict):
+        return f"[{key}]: {message}"
+    return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _known_keys(tables: list[str]) -> list[str]:
+    table: type[BaseModel] = Config
+    for name in tables:
+        annotation = table.model_fields[name].annotation
+        assert isinstance(annotation, type)
+        table = annotation
+    return sorted(table.model_fields)

@@ -1,0 +1,216 @@
+"""The engine: a sound lane and an ECoG lane, the score, and the outlets. Knows no model and no window."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from realtime.audio import sound_level_db
+from realtime.block import Block
+from realtime.lane import Lane, Publish, Step, marked
+from realtime.latency import Histogram
+from realtime.scoring import Scorer
+from realtime.sinks.results import Results
+from realtime.sources.pump import Event, Inlet
+from realtime.stage import Chain
+
+SETTINGS_EVERY_S = 10.0
+SWITCH_INTERVAL_S = 0.0005  # how long Python lets one thread keep another from running
+__all__ = ["Engine", "EngineSettings", "Latencies"]
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """name: of the engine and its outlets. electrodes: of the predicted and observed rows. attention: (heads, lags),
+    None without a model. facts: told in `status` at the start and every 10 s."""
+
+    name: str
+    electrodes: tuple[str, ...]
+    attention: tuple[int, int] | None
+    facts: dict[str, Any] = field(default_factory=dict)
+    ring_s: float = 30.0
+    max_backlog_s: float = 5.0
+    score_window_s: float = 60.0
+
+
+@dataclass
+class Latencies:
+    """Milliseconds, a value per published row.
+
+    wait: from the time that the row speaks of to the newest sample it used: the block's length and the look-ahead.
+    transport: from that sample's stamp to its arrival. compute: from its arrival to the publication.
+    sound_to_prediction: transport and compute. stages: when each stage ended, from the arrival.
+    """
+
+    wait: Histogram = field(default_factory=Histogram)
+    transport: Histogram = field(default_factory=Histogram)
+    compute: Histogram = field(default_factory=Histogram)
+    sound_to_prediction: Histogram = field(default_factory=Histogram)
+    stages: dict[str, Histogram] = field(default_factory=dict)
+
+    def add(self, times: np.ndarray[Any, Any], step: Step, published_s: float) -> None:
+        for time_s in times.tolist():
+            self.wait.add((step.newest_time_s - time_s) * 1e3)
+            self.transport.add((step.arrival_s - step.newest_time_s) * 1e3)
+            self.compute.add((published_s - step.arrival_s) * 1e3)
+            self.sound_to_prediction.add((published_s - step.newest_time_s) * 1e3)
+            before = step.taken_s
+            self.stages.setdefault("queue", Histogram()).add((before - step.arrival_s) * 1e3)
+            for name, done_s in {**step.done_s, "publish": published_s}.items():
+                self.stages.setdefault(name, Histogram()).add((done_s - before) * 1e3)
+                before = done_s
+
+
+class Engine:
+    """Runs until `stop`. `predicted` leaves in the sound lane's own thread the moment it is there.
+
+    on_aligned: told of every aligned block (rows, electrodes, 2), in the scoring thread. on_event: of every status
+    event. `failed` is set when a lane ended by itself.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        sound: tuple[Inlet, Chain],
+        ecog: tuple[Inlet, Chain],
+        *,
+        on_aligned: Callable[[Block], None] | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ):
+        self.settings = settings
+        self.latencies = Latencies()
+        self.failed = threading.Event()
+        self.results = Results(settings.name, settings.electrodes, settings.attention)
+        self.scorer = Scorer(self._publish_aligned, self.results.push_score, settings.score_window_s)
+        self.score: Block | None = None
+        self._on_aligned = on_aligned or (lambda _block: None)
+        self._on_event = on_event or (lambda _event: None)
+        self._now = sound[0].now
+        self._anchors: dict[str, Event] = {}
+        self._stop = threading.Event()
+        self._has_model = settings.attention is not None
+        self.sound = self._lane("sound", sound, self._publish_predicted)
+        self.ecog = self._lane("ecog", ecog, self._publish_observed)
+        self._heart = threading.Thread(target=self._beat, name="status", daemon=True)
+
+    def _lane(self, name: str, source: tuple[Inlet, Chain], publish: Publish) -> Lane:
+        ring_s, max_backlog_s = self.settings.ring_s, self.settings.max_backlog_s
+        return Lane(name, *source, publish, self._tell, ring_s=ring_s, max_backlog_s=max_backlog_s)
+
+    def start(self) -> None:
+        """Warm the chains up, then let the lanes begin with the next sample."""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        for lane in (self.sound, self.ecog):
+            lane.warm_up()
+        gc.collect()
+        gc.freeze()
+        self._tell({"event": "started", "engine": self.settings.name})
+        self._tell_settings()
+        self.scorer.start()
+        for lane in (self.sound, self.ecog):
+            lane.start(self._stop)
+        self._heart.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End both lanes, work off what has arrived, and say so. The outlets stay until the process ends."""
+        self._stop.set()
+        for lane in (self.sound, self.ecog):
+            lane.join(timeout_s)
+        if self._has_model:
+            self.scorer.finish(timeout_s)
+        self._heart.join(timeout_s)
+        self._tell({"event": "stopped", "engine": self.settings.name, "samples": self.samples()})
+
+    def samples(self) -> dict[str, dict[str, int]]:
+        """Rows received, lost and skipped of each lane."""
+        return {
+            lane.name: {"received": lane.counts.received, "lost": lane.lost, "skipped": lane.skipped}
+            for lane in (self.sound, self.ecog)
+        }
+
+    def _publish_predicted(self, y: Block, step: Step) -> None:
+        if len(y) and self._has_model:
+            self.results.predicted.push(y)
+            published = self._now()
+            self.scorer.add_predicted(y)
+            self._push_attention(y)
+            self._push_telemetry(y, step, published)
+            self.latencies.add(y.times, step, published)
+        mel = step.blocks.get("mel")
+        if mel is not None and len(mel):
+            self.results.push_sound(sound_level_db(step.blocks["resample"].data), mel)
+
+    def _push_attention(self, y: Block) -> None:
+        attention = y.extra.get("attention")
+        if attention is not None:
+            self.results.attention.push(Block(np.asarray(attention, np.float32), y.times, y.index))
+
+    def _push_telemetry(self, y: Block, step: Step, published: float) -> None:
+        row = [
+            0.0,
+            step.newest_index,
+            step.newest_time_s,
+            step.arrival_s,
+            step.taken_s,
+            step.done_s.get("whisper", np.nan),
+            step.done_s.get("model", np.nan),
+            published,
+            self.sound.lost,
+            self.sound.skipped,
+            self.ecog.lost,
+            self.ecog.skipped,
+        ]
+        data = np.tile(np.array(row, np.float64), (len(y), 1))
+        data[:, 0] = np.arange(y.index, y.end)
+        self.results.telemetry.push(Block(data, y.times, y.index))
+
+    def _publish_observed(self, y: Block, _step: Step) -> None:
+        if not len(y):
+            return
+        if self._has_model:
+            self.scorer.add_observed(y)
+        else:
+            self.results.observed.push(marked(y, y.extra["bad"]))
+
+    def _publish_aligned(self, aligned: Block) -> None:
+        observed = Block(aligned.data[:, :, 1], aligned.times, aligned.index)
+        self.results.observed.push(marked(observed, aligned.extra["bad"]))
+        self._on_aligned(aligned)
+
+    def _tell(self, event: Event) -> None:
+        if event["event"] == "anchor":
+            self._anchors[event["stream"]] = event
+        if event["event"] in ("failed", "disconnected"):
+            self.failed.set()
+        self.results.tell(event, self._now())
+        self._on_event(event)
+
+    def _tell_settings(self) -> None:
+        settings = self.settings
+        streams = [lane.spec.name for lane in (self.sound, self.ecog)]
+        facts = {
+            "engine": settings.name,
+            "electrodes": settings.electrodes,
+            "streams_expected": streams,
+            "anchors": self._anchors,
+            "samples": self.samples(),
+        }
+        self._tell({"event": "settings", **facts, **settings.facts})
+
+    def _beat(self) -> None:
+        while not self._stop.wait(SETTINGS_EVERY_S):
+            self._tell_settings()
+            self._tell_nan()
+
+    def _tell_nan(self) -> None:
+        for lane in (self.sound, self.ecog):
+            repair = lane.state[lane.chain.names.index("repair")]
+            count = 0 if repair.nan_samples is None else int(np.sum(repair.nan_samples))
+            if count:
+                self._tell({"event": "nan", "stream": lane.spec.name, "count": count})

@@ -1,0 +1,142 @@
+"""A lane: a source, its ring and its chain. One thread pulls into the ring, one steps the chain."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from realtime.block import Block, regular
+from realtime.clock import Clock
+from realtime.ring import Cursor, Ring
+from realtime.sources.pump import Arrivals, Counts, Event, Inlet, pump
+from realtime.stage import Chain
+
+WARM_UP_S = 3.0
+
+
+@dataclass
+class Step:
+    """One step of a lane's chain, seen from outside. Times on LSL's clock, seconds.
+
+    newest_index, newest_time_s: of the newest input row that was used. arrival_s: when that row had arrived.
+    taken_s: when the step began. done_s: when each stage's result was there. blocks: each stage's result.
+    """
+
+    x: Block
+    newest_index: int
+    newest_time_s: float
+    arrival_s: float
+    taken_s: float
+    done_s: dict[str, float] = field(default_factory=dict)
+    blocks: dict[str, Block] = field(default_factory=dict)
+
+
+Publish = Callable[[Block, Step], None]
+
+
+class Lane:
+    """Pulls a connected inlet, steps `chain` over it and hands each result to `publish`, in the stepping thread.
+
+    Further than max_backlog_s behind, it skips to the newest rows, counts them in `skipped` and says so; the
+    stages see a gap and restart. What goes wrong in the chain ends the lane and is kept in `error`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        inlet: Inlet,
+        chain: Chain,
+        publish: Publish,
+        on_event: Callable[[Event], None],
+        *,
+        ring_s: float = 30.0,
+        max_backlog_s: float = 5.0,
+    ):
+        spec = inlet.spec
+        self.name, self.inlet, self.chain, self.spec = name, inlet, chain, spec
+        self.counts, self.arrivals = Counts(), Arrivals()
+        self.skipped = 0
+        self.state: tuple[Any, ...] = chain.initial_state()
+        self.error: Exception | None = None
+        self._publish, self._on_event = publish, on_event
+        self._ring = Ring(round(ring_s * spec.rate_hz), (len(spec.channels),))
+        self._cursor: Cursor = self._ring.cursor()
+        self._backlog_rows = round(max_backlog_s * spec.rate_hz)
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def lost(self) -> int:
+        """Rows that never arrived, or were overwritten in the ring before they were read."""
+        return self.counts.lost + self._cursor.overrun
+
+    def warm_up(self) -> None:
+        """Step the chain over silence, in live-sized pieces, so that the first real row meets no first call."""
+        rows = round(WARM_UP_S * self.spec.rate_hz)
+        quiet = regular(np.zeros((rows, len(self.spec.channels)), np.float32), self.spec.rate_hz)
+        state, piece = self.chain.initial_state(), max(1, round(0.01 * self.spec.rate_hz))
+        for start in range(0, rows, piece):
+            _, state = self.chain.step(quiet.rows(start, start + piece), state)
+
+    def start(self, stop: threading.Event) -> None:
+        """Start both threads; the lane ends when `stop` is set and the ring is read empty."""
+        pull = threading.Thread(target=self._pull, args=(stop,), name=f"{self.name} in", daemon=True)
+        work = threading.Thread(target=self._work, name=f"{self.name} chain", daemon=True)
+        self._threads = [pull, work]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        for thread in self._threads:
+            thread.join(timeout_s)
+
+    def _pull(self, stop: threading.Event) -> None:
+        try:
+            clock = Clock(self.spec.rate_hz)
+            pump(self.inlet, clock, self._ring, self._on_event, stop, counts=self.counts, arrivals=self.arrivals)
+        except Exception as error:
+            self._fail(error)
+
+    def _work(self) -> None:
+        try:
+            while self._cursor.wait(0.2) or not self._ring.closed:
+                if self._cursor.behind:
+                    self._step()
+        except Exception as error:
+            self._fail(error)
+
+    def _step(self) -> None:
+        self._skip_if_late()
+        x = self._cursor.read()
+        if not len(x):
+            return
+        now = self.inlet.now
+        arrival = self.arrivals.lookup(x.end - 1)
+        taken = now()
+        step = Step(x, x.end - 1, float(x.times[-1]), taken if arrival is None else arrival, taken)
+
+        def done(name: str, result: Block) -> None:
+            step.done_s[name] = now()
+            step.blocks[name] = result
+
+        y, self.state = self.chain.step(x, self.state, done)
+        self._publish(y, step)
+
+    def _skip_if_late(self) -> None:
+        if self._cursor.behind <= self._backlog_rows:
+            return
+        skipped = self._cursor.skip_to(max(1, round(0.1 * self.spec.rate_hz)))
+        self.skipped += skipped
+        self._on_event({"event": "skip", "stream": self.spec.name, "rows": skipped})
+
+    def _fail(self, error: Exception) -> None:
+        self.error = error
+        self._on_event({"event": "failed", "stream": self.spec.name, "reason": f"{type(error).__name__}: {error}"})
+
+
+def marked(block: Block, bad: np.ndarray[Any, Any]) -> Block:
+    """The block with NaN in its data where `bad`."""
+    return replace(block, data=np.where(bad, np.float32(np.nan), block.data).astype(np.float32))

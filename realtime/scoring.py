@@ -1,0 +1,69 @@
+"""Aligns observed rows with predictions and scores them, in a thread of its own: never in the prediction's way."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+from realtime.align import Aligner
+from realtime.block import Block
+from realtime.score import Score, ScoreState
+
+QUEUE = 4096
+
+
+class Scorer:
+    """Takes predicted and observed rows from the lanes and hands aligned rows and scores on.
+
+    Putting rows in never waits: when this thread is QUEUE blocks behind, blocks are dropped and counted.
+    """
+
+    def __init__(self, on_aligned: Callable[[Block], None], on_score: Callable[[Block], None], window_s: float = 60.0):
+        self.dropped = 0
+        self.error: Exception | None = None
+        self._on_aligned, self._on_score = on_aligned, on_score
+        self._queue: queue.Queue[tuple[str, Block] | None] = queue.Queue(QUEUE)
+        self._aligner = Aligner()
+        self._score = Score(window_s=window_s)
+        self._thread = threading.Thread(target=self._run, name="score", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def add_predicted(self, block: Block) -> None:
+        self._put("predicted", block)
+
+    def add_observed(self, block: Block) -> None:
+        self._put("observed", block)
+
+    def finish(self, timeout_s: float) -> None:
+        """Nothing more will come: align what waits and end."""
+        self._queue.put(None, timeout=timeout_s)
+        self._thread.join(timeout_s)
+
+    def _put(self, kind: str, block: Block) -> None:
+        try:
+            self._queue.put_nowait((kind, block))
+        except queue.Full:
+            self.dropped += len(block)
+
+    def _run(self) -> None:
+        try:
+            state = self._score.initial_state()
+            while (item := self._queue.get()) is not None:
+                kind, block = item
+                (self._aligner.add_predicted if kind == "predicted" else self._aligner.add_observed)(block)
+                state = self._take(state)
+            self._aligner.flush()
+            self._take(state)
+        except Exception as error:
+            self.error = error
+
+    def _take(self, state: ScoreState) -> ScoreState:
+        while (aligned := self._aligner.take()) is not None:
+            self._on_aligned(aligned)
+            score, state = self._score.step(aligned, state)
+            if len(score):
+                self._on_score(score)
+        return state

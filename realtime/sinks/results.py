@@ -1,0 +1,93 @@
+"""The engine's outlets: what every other program, the monitor first, gets to see."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from realtime.block import Block, Floats, Spec, Times
+from realtime.messages import with_message
+from realtime.sinks.lsl import Outlet
+from realtime.sources.pump import Event
+
+ROW_RATE_HZ = 50.0
+MELS = 80
+TELEMETRY = (
+    "row_index",
+    "newest_sample_index",
+    "newest_sample_time",
+    "arrival_time",
+    "block_complete_time",
+    "whisper_done_time",
+    "model_done_time",
+    "published_time",
+    "sound_lost",
+    "sound_skipped",
+    "ecog_lost",
+    "ecog_skipped",
+)
+
+
+class Results:
+    """Outlets `{engine}.predicted`, `.attention`, `.observed`, `.score`, `.sound`, `.telemetry` and `.status`.
+
+    Their source_ids follow from the engine's name alone, so that a restarted engine is found again.
+    attention: (heads, lags), None where there is no model; then nothing is predicted or scored either.
+    """
+
+    def __init__(self, engine: str, electrodes: Sequence[str], attention: tuple[int, int] | None):
+        self.engine = engine
+        self._lock = threading.Lock()
+        self.status = self._outlet("status", "Markers", 0.0, ("status",), text=True)
+        self.observed = self._outlet("observed", "HighGamma", ROW_RATE_HZ, electrodes, "SD")
+        self.sound = self._outlet("sound", "Sound", ROW_RATE_HZ, ("level_db", *(f"mel{i}" for i in range(MELS))))
+        if attention is not None:
+            heads, lags = attention
+            names = [f"head{h}_lag{i}" for h in range(heads) for i in range(lags)]
+            self.predicted = self._outlet("predicted", "HighGamma", ROW_RATE_HZ, electrodes, "SD")
+            self.attention = self._outlet("attention", "Attention", ROW_RATE_HZ, names)
+            self.score = self._outlet("score", "Score", 1.0, (*electrodes, "null_max_p95"), "r")
+            self.telemetry = self._outlet("telemetry", "Telemetry", ROW_RATE_HZ, TELEMETRY, double=True)
+
+    def _outlet(
+        self,
+        what: str,
+        type: str,
+        rate_hz: float,
+        channels: Sequence[str],
+        unit: str = "",
+        text: bool = False,
+        double: bool = False,
+    ) -> Outlet:
+        name = f"{self.engine}.{what}"
+        return Outlet(Spec(name, rate_hz, tuple(channels), unit), type, name, text, double=double)
+
+    def tell(self, event: Event, time_s: float) -> None:
+        """Send one status event; from any thread."""
+        content = {"time": time_s, **with_message(event)}
+        with self._lock:
+            self.status.push_text(json.dumps(content, default=_plain), time_s)
+
+    def push_score(self, score: Block) -> None:
+        null = score.extra["null_max_p95"].astype(np.float32)
+        self.score.push(replace(score, data=np.concatenate([score.data, null], axis=1), extra={}))
+
+    def push_sound(self, level_db: float, mel: Block) -> None:
+        """Every second log-mel row, 50 a second, beside the level of the newest samples."""
+        rows = slice(mel.index % 2, None, 2)
+        data: Floats = np.zeros((len(mel.times[rows]), 1 + MELS), np.float32)
+        data[:, 0] = level_db
+        shown = min(MELS, mel.data.shape[1])
+        data[:, 1 : 1 + shown] = mel.data[rows, :shown]
+        times: Times = mel.times[rows]
+        self.sound.push(Block(data, times))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return str(value)
