@@ -25,7 +25,7 @@ LAYER_ROWS = 4096
 class LstmAttentionConfig:
     """Shape of the model. components: width of the projected embedding; electrodes: width of the prediction."""
 
-    components: int = 100  # P
+    components: int = 80  # P
     electrodes: int = 64  # E
     hidden: int = 96  # N
     layers: int = 1
@@ -104,7 +104,9 @@ class LstmAttention(nn.Module):
         key = self.key(frames).unflatten(-1, heads).unfold(1, c.lags, 1).flip(-1)  # (B, T, H, d, A)
         value = self.value(frames).unflatten(-1, heads).unfold(1, c.lags, 1).flip(-1)  # (B, T, H, d, A)
         seen = valid.unfold(1, c.lags, 1).flip(-1)[:, :, None]  # (B, T, 1, A)
-        logits = torch.einsum("bthd,bthda->btha", query, key) + torch.einsum("bthd,hda->btha", query, self.lag_embedding)
+        logits = torch.einsum("bthd,bthda->btha", query, key) + torch.einsum(
+            "bthd,hda->btha", query, self.lag_embedding
+        )
         logits = (logits / c.head_width**0.5 + self.lag_bias).masked_fill(~seen, -torch.inf)
         attention = logits.softmax(dim=-1)  # the current frame is always there, so no row is all -inf
         contexts = torch.einsum("btha,bthda->bthd", attention, value)

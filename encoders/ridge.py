@@ -94,7 +94,7 @@ class RidgeConfig:
     imputations: rounds of exact masking, each replacing bad targets by what the last one predicts there.
     """
 
-    components: int = 100
+    components: int = 80
     lags: int = 19
     lag_functions: int = 10
     window_frames: float = 2.5
@@ -164,7 +164,8 @@ def lag_basis(lags: int, functions: int) -> Floats:
     width = 2 * (lags - 1) / max(functions - 1, 1)
     distance = np.abs(np.arange(lags)[:, None] - centres) / width
     basis = 0.5 * (1 + np.cos(np.pi * np.minimum(distance, 1)))
-    return (basis / np.linalg.norm(basis, axis=0)).astype(np.float32)
+    unit: Floats = (basis / np.linalg.norm(basis, axis=0)).astype(np.float32)
+    return unit
 
 
 def lag_windows(config: RidgeConfig) -> Floats:
@@ -181,7 +182,7 @@ def lag_windows(config: RidgeConfig) -> Floats:
 
 
 def lagged_design(projected: Floats, basis: Floats) -> Floats:
-    """projected (T, P), basis (L, K) -> (T, K P) float32: past rows weighted by each lag function; zero before row 0."""
+    """projected (T, P), basis (L, K) -> (T, K P) float32: past rows, zero before row 0, by lag function."""
     rows, width = projected.shape
     lags, functions = basis.shape
     padded = np.concatenate([np.zeros((lags - 1, width), np.float32), projected])

@@ -31,7 +31,8 @@ def smooth(rows: int, width: int, seed: int) -> Floats:
     """Correlated in time and over channels, as embeddings are."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((rows + 4, width)) @ rng.standard_normal((width, width)) + 3
-    return np.mean([x[i : rows + i] for i in range(5)], axis=0).astype(np.float32)
+    averaged: Floats = np.mean([x[i : rows + i] for i in range(5)], axis=0).astype(np.float32)
+    return averaged
 
 
 def correlation(a: Floats, b: Floats) -> Floats:
@@ -123,7 +124,9 @@ def planted(rows: int, seed: int, noise: float) -> tuple[Floats, Floats, Floats]
 def test_learns_a_planted_lagged_relation_up_to_its_noise_ceiling() -> None:
     x, clean, noisy = planted(4000, 0, noise=1.5)
     cut = 3000
-    ridge = fit_ridge([x[:cut]], [noisy[:cut]], [np.zeros((cut, 3), bool)], replace(SMALL, components=8, lag_functions=7))
+    ridge = fit_ridge(
+        [x[:cut]], [noisy[:cut]], [np.zeros((cut, 3), bool)], replace(SMALL, components=8, lag_functions=7)
+    )
     found = ridge.layer(regular(x[cut:], 50.0)).data
     assert np.all(correlation(found, clean[cut:]) > 0.95)
     assert np.argmax(ridge.attention) in (1, 3, 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def masked_ridge(x: Array, y: Array, good: Array, alpha: float) -> Array:
 def best_alpha(x: Array, y: Array, alphas: list[float], folds: int, gap: int) -> float:
     """The penalty with the least squared error over contiguous folds of all the rows, `gap` rows purged after each."""
     edges = np.linspace(0, len(x), folds + 1).astype(int)
-    blocks = [np.arange(a, b - gap) for a, b in zip(edges, edges[1:], strict=False)]
+    blocks = [np.arange(a, b - gap) for a, b in itertools.pairwise(edges)]
     errors = []
     for alpha in alphas:
         error = 0.0
