@@ -24,6 +24,7 @@ TELEMETRY = (
     "ecog_lost", "ecog_skipped",
 )  # fmt: skip
 Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
 
 
 def electrode_names(count: int) -> list[str]:
@@ -67,17 +68,17 @@ class FakeEngine:
         end_s = time.monotonic() + timeout_s
         return all(o.wait_for_consumers(max(0.01, end_s - time.monotonic())) for o in self._outlets.values())
 
-    def times(self, rows: npt.NDArray[np.int64]) -> Array:
+    def times(self, rows: Indices) -> Array:
         """Times that rows speak of, seconds on the LSL clock."""
-        return self.start_s + rows * STEP_S + self.lead_s
+        return np.asarray(self.start_s + rows * STEP_S + self.lead_s)
 
-    def predicted(self, rows: npt.NDArray[np.int64]) -> Array:
+    def predicted(self, rows: Indices) -> Array:
         """(rows, electrodes): bursts at syllable rate, stronger where the true r is high."""
         t = rows[:, None] * STEP_S
         waves = sum(np.sin(2 * np.pi * rate * t + phase) for rate, phase in zip(self._rates, self._phases, strict=True))
-        return np.maximum(np.asarray(waves), -0.7) * (0.3 + self.true_r)
+        return np.asarray(np.maximum(np.asarray(waves), -0.7) * (0.3 + self.true_r))
 
-    def observed(self, rows: npt.NDArray[np.int64]) -> Array:
+    def observed(self, rows: Indices) -> Array:
         """(rows, electrodes): predicted plus noise; NaN where masked, every 20 s for 1 s on every fourth electrode."""
         noise = np.stack([np.random.default_rng([11, int(row)]).standard_normal(len(self.electrodes)) for row in rows])
         signal = self.predicted(rows)
@@ -85,16 +86,16 @@ class FakeEngine:
         values = 0.4 + signal + (0.3 + self.true_r) * spread * noise * (signal.std() + 0.4)
         masked = (rows % 1000 >= 850) & (rows % 1000 < 900)
         values[np.ix_(masked, np.arange(len(self.electrodes)) % 4 == 3)] = np.nan
-        return values
+        return np.asarray(values)
 
-    def attention(self, rows: npt.NDArray[np.int64]) -> Array:
+    def attention(self, rows: Indices) -> Array:
         """(rows, heads * lags); the weights of each head sum to 1."""
         lags = np.arange(self.lags)
         centres = 4.0 + 6.0 * np.arange(self.heads)[:, None] + np.sin(rows * STEP_S)[:, None, None]
         weights = np.exp(-0.5 * ((lags - centres) / (1.5 + np.arange(self.heads)[:, None])) ** 2) + 0.01
-        return (weights / weights.sum(axis=-1, keepdims=True)).reshape(len(rows), -1)
+        return np.asarray(weights / weights.sum(axis=-1, keepdims=True)).reshape(len(rows), -1)
 
-    def sound(self, rows: npt.NDArray[np.int64]) -> Array:
+    def sound(self, rows: Indices) -> Array:
         """(rows, 81): level in dB, then log-mel."""
         t, band = rows[:, None] * STEP_S, np.arange(80)
         loud = np.clip(np.sin(2 * np.pi * 1.7 * t) + 0.5 * np.sin(2 * np.pi * 0.31 * t), -0.8, 1.0)

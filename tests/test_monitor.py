@@ -31,7 +31,8 @@ FRESH = {"predicted": 0.1, "observed": 0.2, "score": 0.5, "sound": 0.1}
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 9), st.lists(st.integers(0, 14), max_size=8), st.floats(-1, 60), st.floats(0, 30))
 def test_history_holds_what_a_list_would(capacity: int, chunks: list[int], start_s: float, span_s: float) -> None:
-    rows, plain, n = Rows("ab", capacity), [], 0
+    rows, n = Rows("ab", capacity), 0
+    plain: list[tuple[float, list[int]]] = []
     for count in chunks:
         new = [(float(k), [k, -k]) for k in range(n, n + count)]
         rows.append(np.array([t for t, _ in new]), np.array([v for _, v in new], np.float32).reshape(count, 2))

@@ -15,6 +15,7 @@ from realtime.monitor.history import Rows
 from realtime.monitor.vitals import (
     OUTLETS,
     Event,
+    Latency,
     Settings,
     Vitals,
     examine,
@@ -111,15 +112,15 @@ class Client:
         """How the engine is, now."""
         now_s, local_s = self.now_s(), self._clock()
         telemetry = self.rows("telemetry")
-        channels = telemetry.channels if telemetry else ()
+        channels = telemetry.channels if telemetry is not None else ()
         return examine(
             self.engine,
             {what: outlet.inlet is not None for what, outlet in self.outlets.items()},
             {what: local_s - outlet.arrived_s for what, outlet in self.outlets.items()},
             self.settings,
             list(self.events),
-            measure_latency(channels, telemetry.between(now_s - 60.0)[1] if telemetry else np.zeros((0, 0))),
-            read_counts(channels, telemetry.latest()) if telemetry else {},
+            Latency() if telemetry is None else measure_latency(channels, telemetry.between(now_s - 60.0)[1]),
+            {} if telemetry is None else read_counts(channels, telemetry.latest()),
             now_s,
         )
 
