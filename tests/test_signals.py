@@ -207,7 +207,7 @@ def step_seen_s(stage: Stage[Any], before: Stage[Any] | None, rate_hz: float, se
     Each channel is one trial with a step of its own, anywhere between samples and rows.
     """
     rng = np.random.default_rng(seed)
-    trials, rows = 3000, int(0.45 * rate_hz)
+    trials, rows = 8000 if rate_hz <= 1000 else 4000, int(0.45 * rate_hz)
     step_s = rng.uniform(0.3, 0.34, trials)
     time_s = np.arange(rows) / rate_hz
     noise = rng.normal(0, 100, (rows, trials))
