@@ -296,7 +296,8 @@ class Remote:
         return np.zeros((10, 1), np.float32), rows / 100 + np.where(rows < 200, 50.0, 1047.0)
 
 
-def test_another_machine_takes_over_and_its_clock_is_measured_at_once() -> None:
+def test_another_machine_takes_over_and_its_clock_is_measured_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realtime.sources.pump.OFFSET_EVERY_S", np.inf)
     stop, events = threading.Event(), list[Event]()
     ring = Ring(1000, (1,))
     cursor = ring.cursor()
