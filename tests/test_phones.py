@@ -1,0 +1,86 @@
+"""Forced alignment on real read speech."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soxr
+
+from encoders.phones import PHONE_CLASS, PhoneAlignment, align_phones
+from encoders.speech import load_trials
+from realtime.errors import UserError
+
+pytest.importorskip("pocketsphinx")
+
+
+@functools.cache
+def aligned(trial: int) -> tuple[npt.NDArray[np.float32], str, PhoneAlignment]:
+    spoken = load_trials()[trial]
+    sound = soxr.resample(spoken.sound, spoken.rate_hz, 16_000).astype(np.float32)
+    return sound, spoken.transcript, align_phones(sound, spoken.transcript)
+
+
+def test_phones_tile_the_sound_and_lie_inside_their_words() -> None:
+    sound, _, found = aligned(7)
+    starts, ends = np.array([p[1:] for p in found.phones]).T
+    assert starts[0] == 0
+    assert ends[-1] == len(sound) / 16_000
+    np.testing.assert_array_equal(starts[1:], ends[:-1])
+    assert np.all(ends > starts)
+    assert {p[0] for p in found.phones} <= PHONE_CLASS.keys()
+    for _, start, end in found.words:
+        assert start in starts
+        assert any(start < e <= end + 1e-9 for e in ends)
+
+
+def test_every_word_is_aligned_in_order_or_reported() -> None:
+    _, transcript, found = aligned(7)  # it holds a word that the dictionary lacks
+    assert found.missing_words == ["squinted"]
+    expected = [w for w in transcript.lower().split() if w not in found.missing_words]
+    assert [w for w, _, _ in found.words] == expected
+
+
+def test_pauses_are_quiet_and_vowels_loud() -> None:
+    """The alignment must belong to this sound: shifted by a third of a second the difference is gone."""
+    sound, _, found = aligned(7)
+
+    def level_db(phone_class: str, shift_s: float) -> float:
+        parts = [
+            sound[int((start + shift_s) * 16_000) : int((end + shift_s) * 16_000)]
+            for label, start, end in found.phones
+            if PHONE_CLASS[label] == phone_class
+        ]
+        return 10 * float(np.log10(np.mean(np.concatenate(parts) ** 2)))
+
+    contrast = {s: level_db("vowel", s) - level_db("silence", s) for s in (0.0, 0.3)}
+    assert contrast[0.0] > 25
+    assert contrast[0.3] < 10
+
+
+def test_speech_begins_where_the_alignment_says() -> None:
+    """After pauses the level crosses a threshold, found without the aligner, close to the first phone's start."""
+    sound, _, found = aligned(7)
+    step = 80  # 5 ms
+    level = np.sqrt(np.mean(sound[: len(sound) // step * step].reshape(-1, step) ** 2, axis=1))
+    threshold = 0.03 * float(np.quantile(level, 0.95))
+    errors_s = []
+    for (label, start, end), (_, onset, _) in zip(found.phones, found.phones[1:], strict=False):
+        if label == "SIL" and end - start > 0.3:
+            first = int((end - 0.15) * 200)
+            loud = np.flatnonzero(level[first : first + 60] > threshold)
+            if len(loud):
+                errors_s.append((first + loud[0]) / 200 - onset)
+    assert len(errors_s) > 8
+    assert abs(float(np.median(errors_s))) < 0.03
+
+
+def test_what_cannot_be_aligned_is_told() -> None:
+    with pytest.raises(UserError, match="no known word"):
+        align_phones(np.zeros(16_000, np.float32), "zzyzx qwrtp")
+    with pytest.raises(UserError, match="no way through"):
+        align_phones(np.zeros(16_000, np.float32), "many words " * 40)
+    with pytest.raises(UserError, match="expected \\(samples,\\)"):
+        align_phones(np.zeros((16_000, 2), np.float32), "one")
