@@ -176,9 +176,9 @@ def test_a_gap_in_the_predictions_gives_two_blocks() -> None:
 
 
 def test_a_clock_that_jumps_back_forgets_what_was_observed_before() -> None:
-    aligner = Aligner(50.0, max_wait_s=2.0)
-    aligner.add_observed(Block(np.zeros((50, 1), np.float32), 500 + np.arange(50) / 50))
-    aligner.add_observed(Block(np.ones((50, 1), np.float32), np.arange(50) / 50, 50))
+    aligner = Aligner()
+    aligner.add_observed(Block(np.zeros((80, 1), np.float32), 0.3 + np.arange(80) / 50))
+    aligner.add_observed(Block(np.ones((50, 1), np.float32), np.arange(50) / 50, 80))
     aligner.add_predicted(Block(np.zeros((40, 1), np.float32), 0.01 + np.arange(40) / 50))
     block = concat(taken(aligner))
     assert len(block) == 40

@@ -42,7 +42,7 @@ def null_of(score: Block) -> NDArray[np.float32]:
 
 
 @FEW
-@given(st.integers(0, 10_000), st.sampled_from([0.0, 3e4]), st.sampled_from([0.05, 0.4]))
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 3e6]), st.sampled_from([0.05, 0.4]))
 def test_against_explicit_windows(seed: int, offset: float, bad_share: float) -> None:
     x = aligned(seed, 185, 3, rate_hz=10.0, bad_share=bad_share, offset=offset)
     x.data[40:50, 1, 0] = np.nan  # not marked bad
