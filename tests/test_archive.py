@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import os
 import sys
@@ -49,30 +50,39 @@ def test_fetch_reads_one_verified_member_and_leaves_nothing(empty_cache: Path) -
     assert "speechbits" not in sys.modules
 
 
-class _Halfway(http.server.BaseHTTPRequestHandler):
+class _Server(http.server.BaseHTTPRequestHandler):
+    """Sends 100,000 bytes, of half only the first 40,000."""
+
     def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Length", "100000")
         self.end_headers()
-        self.wfile.write(b"x" * 40000)
+        self.wfile.write(b"x" * (40000 if self.path == "/half" else 100000))
 
     def log_message(self, *_: object) -> None:
         return
 
 
 @pytest.fixture
-def halfway(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A server that breaks off in the middle."""
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Halfway) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/{'0' * 64}/tiny.en.pt"
-        server.shutdown()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Server) as listener:
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.server_port}"
+        listener.shutdown()
 
 
-def test_a_download_that_breaks_off_leaves_nothing(halfway: str, empty_cache: Path) -> None:
-    with pytest.raises(UserError, match="40000 of 100000 bytes"), download(halfway, "0" * 64, "weights"):
-        pytest.fail("half a file was handed over")
+def test_a_download_is_handed_over_once_verified(server: str, empty_cache: Path) -> None:
+    content = b"x" * 100000
+    with download(f"{server}/whole", hashlib.sha256(content).hexdigest(), "weights") as path:
+        assert path.read_bytes() == content
+    assert list(empty_cache.iterdir()) == []
+
+
+@pytest.mark.parametrize(("path", "reason"), [("half", "40000 of 100000 bytes"), ("whole", "expected 0000")])
+def test_half_a_download_or_a_wrong_one_leaves_nothing(server: str, empty_cache: Path, path: str, reason: str) -> None:
+    with pytest.raises(UserError, match=reason), download(f"{server}/{path}", "0" * 64, "weights"):
+        pytest.fail("it was handed over")
     assert list(empty_cache.iterdir()) == []
 
 
