@@ -136,6 +136,9 @@ def test_states_and_plain_words() -> None:
     late = check(ages_s={**FRESH, "predicted": 1.74})
     assert late.state == "late"
     assert late.problems[0].startswith("no rows for 1.7 s")
+    old = check(ages_s={**FRESH, "predicted": 1.74}, latency=Latency(80.0, 90.0)).latency
+    assert np.isnan(old.now_ms)
+    assert old.p99_ms == 90.0
     assert check(ages_s={**FRESH, "observed": 4.0}).problems == ("no observed rows for 4.0 s",)
     assert check(settings=Settings(missing=("ecog",))).problems == ("not connected: ecog",)
 
@@ -144,6 +147,7 @@ def test_events_are_shown_until_over() -> None:
     silent = {"event": "silent", "time": 1.0, "stream": "ecog", "message": "ecog is silent"}
     assert check(events=[silent]).problems == ("ecog is silent",)
     assert check(events=[silent, {"event": "back", "time": 2.0, "stream": "ecog"}]).problems == ()
+    assert check(events=[silent, {"event": "connected", "time": 2.0}]).problems == ()
     skips = [{"event": "skip", "time": t, "message": f"skipped at {t:g}"} for t in (50.0, 95.0, 99.0)]
     assert check(events=skips).problems == ("skipped at 99", "skipped at 95")
 
@@ -279,6 +283,10 @@ def test_maps_show_what_was_published(qtbot: Any, window: Any, name: str) -> Non
     scores = dict(zip(engine.electrodes, window.scores()[1], strict=True))
     for dot in window.electrodes.dots.points():
         assert (dot.size() > 0.8) == (scores[dot.data()] > 0.14)
+    engine.say("silent", stream="ecog", message="ecog is silent")
+    engine._outlets["status"].push_sample(["[not, json"])
+    wait_for(qtbot, lambda: "not understood" in window.health.banner.text())
+    assert "ecog is silent" in window.health.banner.text()
     assert window.health.simulated.isVisible()
     assert "2 of 2" in window.health.who.text()
     assert "0 lost, 0 skipped" in window.health.counts.text()

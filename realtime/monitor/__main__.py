@@ -21,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before the window was there
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,7 +79,8 @@ def show(options: argparse.Namespace) -> int:
     if options.picture is not None:
         timer.timeout.connect(take_picture)
         timer.start(100)
-    signal.signal(signal.SIGINT, lambda *_: application.quit())  # the window's timer lets Python see it
+    # By way of the event loop, as quitting before it runs is lost; the window's timer lets Python see the signal.
+    signal.signal(signal.SIGINT, lambda *_: QTimer.singleShot(0, application.quit))
     if options.picture is None:
         print(f"showing engine {options.engine!r}: close the window or press Ctrl-C to end", flush=True)
     application.exec()

@@ -26,6 +26,8 @@ class Attention:
         )
         self._item = self.widget.getPlotItem()
         self._item.getAxis("left").setWidth(62)
+        self._item.setXRange(0.0, 1000.0, padding=0.01)
+        self._item.setYRange(0.0, 0.2, padding=0)
         self.curves: list[Any] = []
 
     def draw(self, rows: Rows | None, now_s: float) -> None:

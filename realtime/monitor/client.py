@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -136,9 +136,13 @@ class Client:
 
     def _connect(self, network: Network, outlet: Outlet, uid: str) -> None:
         try:
-            outlet.attach(network.open(uid))
+            inlet = network.open(uid)
         except ConnectionError:
             return  # tried again at the next search, for as long as it is seen
+        if inlet.is_text:  # a new engine may not be as the last one said it was
+            self.settings = Settings()
+            self.events.append({"event": "connected", "time": self.now_s(), "message": f"engine {self.engine!r} seen"})
+        outlet.attach(inlet)
 
     def _measure_offset(self) -> None:
         inlet = self.outlets["predicted"].inlet
@@ -172,16 +176,11 @@ class Client:
 
     def _note(self, text: str) -> None:
         try:
-            event = json.loads(text)
-        except json.JSONDecodeError:
-            event = None
-        if not isinstance(event, Mapping):
-            event = {
-                "event": "warning",
-                "time": self.now_s(),
-                "message": f"status said what is not JSON: {text[:80]!r}",
-            }
-        if event.get("event") == "settings":
-            self.settings = read_settings(event)
-        else:
-            self.events.append(event)
+            event = {"time": self.now_s(), **json.loads(text)}
+            if event.get("event") == "settings":
+                self.settings = read_settings(event)
+                return
+        except (TypeError, ValueError):  # not JSON, not an object, or not as settings should be
+            message = f"the engine's status is not understood: {text[:80]!r}"
+            event = {"event": "warning", "time": self.now_s(), "message": message}
+        self.events.append(event)

@@ -24,7 +24,7 @@ class Electrodes:
         self._on_click = on_click
         self._names: tuple[str, ...] = ()
         self._colours = pg.colormap.get("viridis")
-        self.widget = make_plot(theme, "Electrodes", "", "")
+        self.widget = make_plot(theme, "Running r: none received", "", "")
         self._item = self.widget.getPlotItem()
         self._item.hideAxis("left")
         self._item.hideAxis("bottom")

@@ -17,7 +17,7 @@ def make_plot(theme: Theme, title: str, bottom: str, left: str) -> Any:
     plot = pg.PlotWidget(background=theme.panel)
     item = plot.getPlotItem()
     item.hideButtons()
-    item.layout.setContentsMargins(6, 2, 8, 8)
+    item.layout.setContentsMargins(6, 2, 14, 8)
     item.setMenuEnabled(False)
     item.setMouseEnabled(False, False)
     item.disableAutoRange()

@@ -33,6 +33,7 @@ class Sound:
         self.picture = pg.ImageItem(axisOrder="col-major", lut=pg.colormap.get("magma").getLookupTable(nPts=256))
         self._mel.addItem(self.picture)
         self._mel.setXRange(-WINDOW_S, 0.0, padding=0)
+        self._mel.setYRange(0.0, 80.0, padding=0)
         level = make_plot(theme, " ", " ", "level (dB)")
         level.setFixedWidth(105)
         self._level = level.getPlotItem()

@@ -31,6 +31,7 @@ class Traces:
         self.widget = make_plot(theme, "", "seconds ago (left of now) and ahead (right of it)", "electrode, running r")
         self._item = self.widget.getPlotItem()
         self._item.getAxis("left").setWidth(125)
+        self._item.getAxis("left").setTicks([[]])
         self._zeros = pg.PlotCurveItem(pen=pg.mkPen(theme.faint, width=1), connect="pairs")
         self.observed = pg.PlotCurveItem(pen=pg.mkPen(theme.observed, width=1))
         self.predicted = pg.PlotCurveItem(pen=pg.mkPen(theme.predicted, width=1))

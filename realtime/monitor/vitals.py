@@ -118,6 +118,8 @@ def examine(
         state = "stopped"
     else:
         state = "late" if np.isnan(age) or age > OVERDUE_S["predicted"] else "running"
+    if state != "running":
+        latency = Latency(p99_ms=latency.p99_ms)  # nothing is in time now
     return Vitals(state, settings, latency, counts, ages_s, tuple(problems))
 
 
@@ -150,7 +152,7 @@ def _event_problems(events: Sequence[Event], now_s: float) -> list[str]:
         kind, message, stream = event.get("event"), str(event.get("message", "")), str(event.get("stream", ""))
         if kind == "silent":
             silent[stream] = message
-        elif kind == "started":
+        elif kind in ("started", "connected"):
             silent.clear()
         elif kind == "back":
             silent.pop(stream, None)
