@@ -87,7 +87,7 @@ class Engine:
         self.latencies = Latencies()
         self.failed = threading.Event()
         self.results = Results(settings.name, settings.electrodes, settings.attention)
-        self.scorer = Scorer(self._publish_aligned, self.results.push_score, settings.score_window_s)
+        self.scorer = Scorer(self._publish_aligned, self._publish_score, settings.score_window_s)
         self.score: Block | None = None
         self._on_aligned = on_aligned or (lambda _block: None)
         self._on_event = on_event or (lambda _event: None)
@@ -182,6 +182,10 @@ class Engine:
         observed = Block(aligned.data[:, :, 1], aligned.times, aligned.index)
         self.results.observed.push(marked(observed, aligned.extra["bad"]))
         self._on_aligned(aligned)
+
+    def _publish_score(self, score: Block) -> None:
+        self.score = score
+        self.results.push_score(score)
 
     def _tell(self, event: Event) -> None:
         if event["event"] == "anchor":

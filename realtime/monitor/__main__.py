@@ -17,7 +17,9 @@ NO_ROWS_S = 60.0  # longer than this without a row, a picture is given up
 def main(argv: Sequence[str] | None = None) -> int:
     """Open the window, or with --picture save it. Returns the exit status: 2 after one line on what is wrong."""
     try:
-        return show(_parser().parse_args(argv))
+        parser = argparse.ArgumentParser(prog="corticast monitor", description=__doc__)
+        add_arguments(parser)
+        return show(parser.parse_args(argv))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -25,8 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="corticast monitor", description="The window: predicted over observed, live.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", default="corticast", help="name of the engine to show (%(default)s)")
     parser.add_argument("--electrodes", type=int, default=8, metavar="N", help="traces shown (%(default)s)")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
@@ -35,7 +36,6 @@ def _parser() -> argparse.ArgumentParser:
         "--after", type=float, default=15.0, metavar="S", help="seconds of data before it (%(default)s)"
     )
     parser.add_argument("--size", default="1600x1000", metavar="WxH", help="of the window, in pixels (%(default)s)")
-    return parser
 
 
 def show(options: argparse.Namespace) -> int:

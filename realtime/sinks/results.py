@@ -42,6 +42,7 @@ class Results:
     def __init__(self, engine: str, electrodes: Sequence[str], attention: tuple[int, int] | None):
         self.engine = engine
         self._lock = threading.Lock()
+        self._names: list[str] = []
         self.status = self._outlet("status", "Markers", 0.0, ("status",), text=True)
         self.observed = self._outlet("observed", "HighGamma", ROW_RATE_HZ, electrodes, "SD")
         self.sound = self._outlet("sound", "Sound", ROW_RATE_HZ, ("level_db", *(f"mel{i}" for i in range(MELS))))
@@ -64,7 +65,12 @@ class Results:
         double: bool = False,
     ) -> Outlet:
         name = f"{self.engine}.{what}"
+        self._names.append(name)
         return Outlet(Spec(name, rate_hz, tuple(channels), unit), type, name, text, double=double)
+
+    def names(self) -> tuple[str, ...]:
+        """Of all outlets that this engine has."""
+        return tuple(self._names)
 
     def tell(self, event: Event, time_s: float) -> None:
         """Send one status event; from any thread."""

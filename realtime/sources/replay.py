@@ -141,9 +141,7 @@ def _play(players: list[_Player], start_s: float, chunk_s: float, stop: threadin
             player.send_due(start_s + ticks * chunk_s)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Exit status 2 after a user's mistake, told on one line."""
-    parser = argparse.ArgumentParser(prog="python -m realtime.sources.replay", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recording", help=".xdf file, or folder with recording.json")
     parser.add_argument("--prefix", default="", help="put before the names of the streams")
     parser.add_argument("--streams", nargs="+", metavar="NAME", help="send only these")
@@ -151,26 +149,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--chunk-ms", type=float, default=10.0, help="length of a chunk")
     parser.add_argument("--wait", type=float, default=30.0, metavar="S", help="for consumers; 0: do not wait")
     parser.add_argument("--linger", type=float, default=3.0, metavar="S", help="keep the outlets so long at the end")
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Replay until the end or Ctrl-C; a line of JSON on stdout at each change of state."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    replay(
+        load_recording(options.recording),
+        streams=options.streams,
+        prefix=options.prefix,
+        start_delay_s=options.start_delay,
+        chunk_ms=options.chunk_ms,
+        wait_s=options.wait,
+        linger_s=options.linger,
+        report=lambda line: print(json.dumps(line), flush=True),
+        stop=stop,
+    )
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Exit status 2 after a user's mistake, told on one line."""
+    parser = argparse.ArgumentParser(prog="python -m realtime.sources.replay", description=__doc__)
+    add_arguments(parser)
     try:
-        replay(
-            load_recording(options.recording),
-            streams=options.streams,
-            prefix=options.prefix,
-            start_delay_s=options.start_delay,
-            chunk_ms=options.chunk_ms,
-            wait_s=options.wait,
-            linger_s=options.linger,
-            report=lambda line: print(json.dumps(line), flush=True),
-            stop=stop,
-        )
+        return run(parser.parse_args(arguments))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,64 @@
+"""The command line: `corticast COMMAND`. A foreseeable mistake is one line on stderr and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from realtime.errors import UserError, nearest
+
+COMMANDS = {
+    "demo": "simulate a patient, fit, replay held-out speech over LSL and show predicted beside observed",
+    "run": "run the engine against LSL sources",
+    "streams": "list the LSL streams on the network",
+    "check": "look at a rig before a session: streams, hum, level, disk, latency",
+    "evaluate": "score a model on recordings",
+    "monitor": "open the window on a running engine",
+    "replay": "send a recording over LSL again",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, 2 after a user's mistake, 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            print(_help())
+            return 0
+        return _command(words[0], words[1:])
+    except UserError as error:
+        print(f"corticast: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("corticast: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read our output has gone
+        return 0
+
+
+def _command(name: str, words: Sequence[str]) -> int:
+    if name not in COMMANDS:
+        raise UserError(f"unknown command {name!r}{nearest(name, COMMANDS)}; there are: {', '.join(COMMANDS)}")
+    module = importlib.import_module(f"realtime.commands.{name}")
+    parser = _Parser(prog=f"corticast {name}", description=COMMANDS[name])
+    module.add_arguments(parser)
+    status: int = module.run(parser.parse_args(words))
+    return status
+
+
+def _help() -> str:
+    lines = [f"  {name:<10} {what}" for name, what in COMMANDS.items()]
+    return "\n".join(["usage: corticast COMMAND [--help]", "", *lines, "", "For research use, not a medical device."])
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""`corticast demo`: everything at once, on a simulated patient who hears real speech."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from realtime.block import Block
+from realtime.commands.console import machine_facts, say, working
+from realtime.commands.demo_session import ECOG, SOUND, DemoSession, DemoSettings, prepare
+from realtime.commands.evaluate import score_rows
+from realtime.commands.health import latency_facts, latency_table, status_line
+from realtime.commands.session import Session, open_monitor, open_session
+from realtime.config import Config
+from realtime.errors import UserError
+
+LINE_EVERY_S = 5.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--headless", action="store_true", help="open no window; print a status line")
+    parser.add_argument("--seconds", type=float, help="of held-out speech (default: all of it, about two minutes)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the closing table as JSON")
+    parser.add_argument("--whisper", default="base", help="base or tiny.en, or any that can be had (default: base)")
+    parser.add_argument("--name", default="corticast", help="of the engine and its outlets (default: corticast)")
+
+
+def run(options: argparse.Namespace) -> int:
+    demo = prepare(DemoSettings(whisper=options.whisper))
+    aligned: list[Block] = []
+    replay = _start_replay(demo.recording)
+    window = None
+    try:
+        session = open_session(_config(demo, options.name), facts={"simulated": True}, on_aligned=aligned.append)
+        window = None if options.headless else open_monitor(options.name)
+        say("live: predicted beside observed, on held-out speech that no model has heard")
+        session.engine.start()
+        try:
+            _watch(session, replay, options.seconds)
+        finally:
+            session.engine.stop()
+    finally:
+        _end(replay)
+        if window is not None:
+            window.terminate()
+    if not aligned:
+        raise UserError("nothing was predicted: the demo was stopped before the first block; let it run for longer")
+    report = _report(demo, session, aligned)
+    _show(report, session)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _config(demo: DemoSession, name: str) -> Config:
+    return Config.model_validate(
+        {
+            "sound": {"name": SOUND},
+            "ecog": {"name": ECOG},
+            "model": {"file": demo.model},
+            "engine": {"name": name, "wait_s": 30.0},
+        }
+    )
+
+
+def _start_replay(recording: Path) -> subprocess.Popen[str]:
+    """The held-out session from a process of its own, over real LSL."""
+    command = [sys.executable, "-m", "realtime.sources.replay", str(recording), "--wait", "120"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def _watch(session: Session, replay: subprocess.Popen[str], seconds: float | None) -> None:
+    """Until the replay has finished, `seconds` are over, or Ctrl-C; then what was sent is left to arrive."""
+    finished = threading.Event()
+    threading.Thread(target=_await_finish, args=(replay, finished), daemon=True).start()
+    begun, said = time.monotonic(), 0.0
+    try:
+        while not finished.wait(0.25) and not session.engine.failed.is_set():
+            passed = time.monotonic() - begun
+            if passed - said >= LINE_EVERY_S:
+                said = passed
+                say(status_line(session.engine, passed, seconds))
+            if seconds is not None and passed >= seconds:
+                break
+        session.engine.failed.wait(1.0)
+    except KeyboardInterrupt:
+        say("stopping")
+
+
+def _await_finish(replay: subprocess.Popen[str], finished: threading.Event) -> None:
+    assert replay.stdout is not None
+    for line in replay.stdout:
+        if json.loads(line).get("state") in ("finished", "interrupted"):
+            break
+    finished.set()
+
+
+def _end(replay: subprocess.Popen[str]) -> None:
+    replay.terminate()
+    try:
+        replay.wait(10.0)
+    except subprocess.TimeoutExpired:
+        replay.kill()
+
+
+def _report(demo: DemoSession, session: Session, aligned: list[Block]) -> dict[str, Any]:
+    with working("scoring against the null"):
+        scored = score_rows(aligned, session.engine.settings.electrodes)
+    assert session.header is not None
+    facts = session.embedding.facts
+    return {
+        "simulated": True,
+        "electrodes": [{**truth, **row} for truth, row in zip(demo.electrodes, scored, strict=True)],
+        "model": {"shown": demo.training["kind"], "mean_validation_r": demo.training["mean_validation_r"]},
+        "fit_seconds": demo.training["seconds"],
+        "latency_ms": latency_facts(session.engine.latencies),
+        "samples": session.engine.samples(),
+        "seconds": sum(len(block) for block in aligned) / 50.0,
+        "whisper": {**facts, "model": facts["name"]},
+        "machine": machine_facts(),
+    }
+
+
+def _show(report: dict[str, Any], session: Session) -> None:
+    out = Console()
+    out.print(_electrode_table(report["electrodes"], report["seconds"]))
+    out.print(latency_table(session.engine.latencies))
+    for lane, counts in report["samples"].items():
+        out.print(f"{lane}: {counts['received']} samples received, {counts['lost']} lost, {counts['skipped']} skipped")
+    shown, validation = report["model"]["shown"], report["model"]["mean_validation_r"]
+    both = ", ".join(f"{kind} {r:.3f}" for kind, r in validation.items())
+    out.print(f"mean r on validation data: {both}; shown: {shown}")
+    out.print(summary(report["electrodes"]))
+
+
+def summary(electrodes: list[dict[str, Any]]) -> str:
+    """Two lines: how near the driven come to what is attainable, and how many undriven pass their null."""
+    driven = [e for e in electrodes if e["driven"]]
+    silent = [e for e in electrodes if not e["driven"] and np.isfinite(e["r"])]
+    r, attainable = (float(np.mean([e[key] for e in driven])) for key in ("r", "attainable"))
+    above = sum(e["r"] > e["null_p99"] for e in silent)
+    return (
+        f"driven electrodes: mean r {r:.3f}, attainable {attainable:.3f}, ratio {r / attainable:.2f}\n"
+        f"undriven electrodes above their null's 99th percentile: {above} of {len(silent)}"
+    )
+
+
+def _electrode_table(electrodes: list[dict[str, Any]], seconds: float) -> Table:
+    title = f"simulated patient, {seconds:.0f} s of held-out speech"
+    table = Table("electrode", "driven by", "r", "ceiling", "attainable", "null p95", title=title)
+    for row in sorted(electrodes, key=lambda row: -np.nan_to_num(row["r"], nan=-1.0)):
+        numbers = [row[key] for key in ("r", "ceiling", "attainable", "null_p95")]
+        table.add_row(row["name"], row["kind"], *("-" if n is None or np.isnan(n) else f"{n:.3f}" for n in numbers))
+    return table

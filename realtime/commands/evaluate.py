@@ -1,0 +1,129 @@
+"""`corticast evaluate`: score a model on recordings that it was not fitted to."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from encoders.evaluation import benjamini_hochberg, correlation, p_values, shift_null
+from encoders.model_file import BrainModel, ModelHeader, load_model
+from realtime.align import align
+from realtime.block import Block, concat
+from realtime.commands import wiring
+from realtime.commands.console import machine_facts, working
+from realtime.errors import UserError
+from realtime.offline import run_chain
+from realtime.sources.recording import RecordedStream, Recording, load_recording
+
+NULL_DRAWS = 500
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help=".xdf file or recording folder")
+    parser.add_argument("--model", type=Path, required=True, help="what to score")
+    parser.add_argument("--sound", help="name of the sound stream, where it is not clear")
+    parser.add_argument("--ecog", help="name of the ECoG stream, where it is not clear")
+    parser.add_argument("--channel", default=0, help="label or number of the sound's channel (default: 0)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    model, header = load_model(options.model)
+    with working("loading Whisper"):
+        embedding = wiring.embedding_for(header)
+    aligned = []
+    for path in options.recordings:
+        recording = load_recording(path)
+        sound = pick_stream(recording, "sound", options.sound, header)
+        ecog = pick_stream(recording, "ecog", options.ecog, header)
+        with working(f"predicting {path.name}") as progress:
+            aligned += predict_recording(sound, ecog, _channel(options.channel), embedding, model, header, progress)
+    rows = score_rows(aligned, header.electrodes)
+    Console().print(_table(rows))
+    if options.json:
+        content = {"electrodes": rows, "whisper": embedding.facts, "machine": machine_facts()}
+        options.json.write_text(json.dumps(content, indent=1, default=float) + "\n", encoding="utf-8")
+    return 0
+
+
+def _channel(text: str | int) -> str | int:
+    return int(text) if str(text).isdigit() else str(text)
+
+
+def pick_stream(recording: Recording, what: str, name: str | None, header: ModelHeader) -> RecordedStream:
+    """The stream named, else the only one that can be meant: ECoG has the model's channels, sound at least 8 kHz."""
+    if name is not None:
+        if name in recording.streams:
+            return recording.streams[name]
+        raise UserError(f"the recording has no stream {name!r}; it has: {', '.join(recording.streams)}")
+    fits = [s for s in recording.streams.values() if _can_be(what, s, header)]
+    if len(fits) == 1:
+        return fits[0]
+    found = ", ".join(
+        f"{s.spec.name} ({len(s.spec.channels)} at {s.spec.rate_hz:g} Hz)" for s in recording.streams.values()
+    )
+    raise UserError(f"{len(fits)} streams of the recording can be the {what}: name it with --{what}; found: {found}")
+
+
+def _can_be(what: str, stream: RecordedStream, header: ModelHeader) -> bool:
+    if what == "sound":
+        return stream.spec.rate_hz >= 8000 and stream.spec.channels != header.channels
+    return len(stream.spec.channels) == len(header.channels) and abs(stream.spec.rate_hz - header.rate_hz) < 1.0
+
+
+def predict_recording(
+    sound: RecordedStream,
+    ecog: RecordedStream,
+    channel: str | int,
+    embedding: wiring.Embedding,
+    model: BrainModel,
+    header: ModelHeader,
+    progress: Any = None,
+) -> list[Block]:
+    """Aligned blocks (rows, electrodes, 2) of a recording, from the chains that run live."""
+    header.require_stream(ecog.spec)
+    baseline = (header.baseline_median, header.baseline_mad)
+    plan = wiring.EcogPlan.fitted(header)
+    predicted = run_chain(sound, wiring.sound_lane(sound.spec, channel, embedding, model), progress)
+    observed = run_chain(ecog, wiring.ecog_lane(ecog.spec, plan, baseline))
+    if not predicted or not observed:
+        raise UserError(f"the recording is too short: {sound.spec.name!r} or {ecog.spec.name!r} gave no row")
+    whole = observed[0] if len(observed) == 1 else one_timeline(observed)
+    return [align(block, whole) for block in predicted]
+
+
+def one_timeline(blocks: list[Block]) -> Block:
+    """Blocks with gaps between them as one; alignment finds the gaps in the times."""
+    renumbered, index = [], 0
+    for block in blocks:
+        renumbered.append(Block(block.data, block.times, index, block.extra))
+        index += len(block)
+    return concat(renumbered)
+
+
+def score_rows(aligned: list[Block], electrodes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Per electrode: name, r, null_p95, null_p99, p_fdr, over all aligned rows."""
+    data = np.concatenate([block.data for block in aligned])
+    bad = np.concatenate([np.asarray(block.extra["bad"], bool) for block in aligned])
+    predicted, observed = data[:, :, 0], np.nan_to_num(data[:, :, 1])
+    r = correlation(predicted, observed, bad)
+    null = shift_null(predicted, observed, bad, 50.0, NULL_DRAWS, seed=0)
+    p_fdr = benjamini_hochberg(p_values(r, null))
+    p95, p99 = np.nanpercentile(null, [95, 99], axis=0) if np.isfinite(null).any() else np.full((2, len(r)), np.nan)
+    return [
+        {"name": n, "r": float(r[i]), "null_p95": float(p95[i]), "null_p99": float(p99[i]), "p_fdr": float(p_fdr[i])}
+        for i, n in enumerate(electrodes)
+    ]
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("electrode", "r", "null p95", "p (FDR)")
+    for row in sorted(rows, key=lambda row: -np.nan_to_num(row["r"], nan=-1.0)):
+        table.add_row(row["name"], *(f"{row[key]:.3f}" for key in ("r", "null_p95", "p_fdr")))
+    return table

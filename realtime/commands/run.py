@@ -1,0 +1,99 @@
+"""`corticast run`: the engine against LSL sources, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from realtime.commands.console import console, say
+from realtime.commands.health import health, latency_table, status_line
+from realtime.commands.session import Session, open_monitor, open_session, recording
+from realtime.config import Config, load_config
+from realtime.errors import UserError
+
+REFRESH_S = 0.5
+LINE_EVERY_S = 10.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, help="a .toml file; configs/live.toml explains every key")
+    parser.add_argument("--name", help="of the engine and its outlets, instead of the file's")
+    parser.add_argument("--record", type=Path, metavar="FILE.xdf", help="record sources and results")
+    parser.add_argument("--seconds", type=float, help="stop after so long (default: at Ctrl-C)")
+    parser.add_argument("--no-monitor", action="store_true", help="open no window")
+
+
+def run(options: argparse.Namespace) -> int:
+    config = _with_options(load_config(options.config), options)
+    session = open_session(config, on_event=_say_event)
+    engine = session.engine
+    window = None if options.no_monitor else open_monitor(config.engine.name)
+    try:
+        with recording(config, session):
+            engine.start()
+            try:
+                _watch(session, options.seconds)
+            finally:
+                engine.stop()
+    finally:
+        if window is not None:
+            window.terminate()
+    out = Console()
+    out.print(health(engine, 0.0))
+    if engine.latencies.compute.count:
+        out.print(latency_table(engine.latencies))
+    for lane in (engine.sound, engine.ecog):
+        if isinstance(lane.error, UserError):
+            raise lane.error
+    return 1 if engine.failed.is_set() else 0
+
+
+def _with_options(config: Config, options: argparse.Namespace) -> Config:
+    if options.name:
+        config = config.model_copy(update={"engine": config.engine.model_copy(update={"name": options.name})})
+    if options.record:
+        config = config.model_copy(update={"record": config.record.model_copy(update={"file": options.record})})
+    return Config.model_validate(config.model_dump())
+
+
+def _watch(session: Session, seconds: float | None) -> None:
+    """Show the engine's health until the time is over, Ctrl-C, or a lane ends."""
+    begun, said = time.monotonic(), 0.0
+    engine = session.engine
+    try:
+        with Live(console=console, refresh_per_second=4) if console.is_terminal else _Lines() as live:
+            while not engine.failed.wait(REFRESH_S):
+                passed = time.monotonic() - begun
+                if console.is_terminal:
+                    live.update(health(engine, passed))
+                elif passed - said >= LINE_EVERY_S:
+                    said = passed
+                    say(status_line(engine, passed, seconds))
+                if seconds is not None and passed >= seconds:
+                    return
+    except KeyboardInterrupt:
+        say("stopping")
+
+
+class _Lines:
+    """Stands where a terminal's live table would."""
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def update(self, _table: object) -> None:
+        return None
+
+
+def _say_event(event: dict[str, object]) -> None:
+    if event["event"] in ("gap", "reset", "silent", "resumed", "disconnected", "skip", "failed", "nan"):
+        from realtime.messages import with_message
+
+        say(str(with_message(event)["message"]))

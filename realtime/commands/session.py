@@ -1,0 +1,130 @@
+"""From a configuration to an engine that is ready to start: what `run`, `demo` and `check` have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from encoders.model_file import ModelHeader, load_model, model_hash
+from realtime.block import Block
+from realtime.commands import wiring
+from realtime.commands.console import has_screen, say, working
+from realtime.config import Config
+from realtime.engine import Engine, EngineSettings
+from realtime.errors import UserError
+from realtime.sinks.recorder import Recorder
+from realtime.sources.lsl import LslInlet, StreamQuery
+from realtime.sources.pump import Event
+
+
+@dataclass
+class Session:
+    """An engine with its outlets up and its lanes not yet started."""
+
+    engine: Engine
+    header: ModelHeader | None
+    embedding: wiring.Embedding
+    inlets: tuple[LslInlet, LslInlet]
+
+
+def open_session(
+    config: Config,
+    *,
+    facts: dict[str, Any] | None = None,
+    on_aligned: Callable[[Block], None] | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Session:
+    """Load models, find the streams, check them against the model and make the engine. Raises UserError."""
+    wiring.bound_threads(config.engine.threads)
+    model, header = load_model(config.model.file) if config.model.file else (None, None)
+    with working("loading Whisper"):
+        embedding = wiring.embedding_for(header, config.whisper) if header else wiring.embedding_of(config.whisper)
+    with working("finding the streams"):
+        sound = _connect(config.sound, config.engine.wait_s)
+        ecog = _connect(config.ecog, config.engine.wait_s)
+    for warning in (*sound.warnings, *ecog.warnings):
+        say(f"warning: {warning}")
+    if header is not None:
+        header.require_stream(ecog.spec)
+    plan = wiring.plan_for(config, header)
+    baseline = (header.baseline_median, header.baseline_mad) if header else None
+    sound_chain = wiring.sound_lane(sound.spec, config.sound.channel, embedding, model)
+    ecog_chain = wiring.ecog_lane(ecog.spec, plan, baseline)
+    settings = EngineSettings(
+        config.engine.name,
+        header.electrodes if header else plan.electrodes(ecog.spec),
+        wiring.attention_shape(model, embedding.width) if model else None,
+        {**_facts(config, header, embedding), **(facts or {})},
+        config.engine.ring_s,
+        config.engine.max_backlog_s,
+        config.engine.score_window_s,
+    )
+    engine = Engine(settings, (sound, sound_chain), (ecog, ecog_chain), on_aligned=on_aligned, on_event=on_event)
+    return Session(engine, header, embedding, (sound, ecog))
+
+
+def _connect(table: Any, wait_s: float) -> LslInlet:
+    return LslInlet(StreamQuery(table.name, table.type, table.source_id), wait_s).connect()
+
+
+def _facts(config: Config, header: ModelHeader | None, embedding: wiring.Embedding) -> dict[str, Any]:
+    facts: dict[str, Any] = {"whisper": embedding.facts, "model": None, "simulated": False}
+    if header is None or config.model.file is None:
+        return {**facts, "warning": "no model: nothing is predicted; z-score from the first 60 s"}
+    training = header.training
+    return {
+        **facts,
+        "model": training.get("kind"),
+        "model_sha256": model_hash(config.model.file),
+        "horizon_s": header.horizon_s,
+        "simulated": bool(training.get("simulated")),
+    }
+
+
+@contextlib.contextmanager
+def recording(config: Config, session: Session) -> Iterator[Recorder | None]:
+    """Record sources and results into config.record.file, from before the first row is used."""
+    if config.record.file is None:
+        yield None
+        return
+    sound, ecog = session.inlets
+    sources = ([sound] if config.record.sound else []) + [ecog]
+    queries = [StreamQuery(i.found.name, i.found.type or None, i.found.source_id or None) for i in sources]
+    results = [StreamQuery(name=name) for name in session.engine.results.names() if _recorded(config, name)]
+    recorder = Recorder(config.record.file, _unique([*queries, *results]))
+    with working(f"starting the recording {config.record.file}"):
+        recorder.start()
+    try:
+        yield recorder
+    finally:
+        recorder.stop()
+        say(f"recorded {recorder.size_bytes / 1e6:.1f} MB into {config.record.file}")
+
+
+def _recorded(config: Config, name: str) -> bool:
+    return config.record.sound or not name.endswith(".sound")
+
+
+def _unique(queries: list[StreamQuery]) -> list[StreamQuery]:
+    return list(dict.fromkeys(queries))
+
+
+def open_monitor(engine: str) -> subprocess.Popen[bytes] | None:
+    """The window in a process of its own, where there is a screen and Qt; one line where there is not."""
+    if not has_screen():
+        return None
+    if importlib.util.find_spec("pyqtgraph") is None or importlib.util.find_spec("PySide6") is None:
+        say("no window: install it with pip install 'corticast[monitor]'")
+        return None
+    return subprocess.Popen([sys.executable, "-m", "realtime.monitor", "--engine", engine])
+
+
+def require_file(path: Path, what: str) -> None:
+    if not path.exists():
+        raise UserError(f"{what} {path} does not exist: give the path of one that does")
