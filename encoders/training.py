@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from encoders.lstm_attention import FRAME_RATE_HZ, LstmAttention, LstmAttentionConfig, LstmAttentionStage
@@ -55,7 +56,8 @@ class FitConfig:
     validation: share of all rows, at the end, that neither model learns from until the winner is refitted.
     margin: by how much mean validation r of the LSTM must exceed the ridge's, because its number of epochs was
     chosen on the same rows. crop_s, warm_up_s: length of a training crop, and what at its start has no loss.
-    correlation_weight: of 1 - r beside the masked squared error in the loss.
+    correlation_weight: of 1 - r beside the masked squared error in the loss. threads: for torch; the ridge's
+    linear algebra takes one, because several wait for each other at every step where the cores are shared.
     """
 
     ridge: RidgeConfig = field(default_factory=RidgeConfig)
@@ -97,7 +99,8 @@ def fit(segments: Sequence[Aligned], config: FitConfig, progress: Progress | Non
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     try:
-        return _fit(segments, config, tell)
+        with threadpool_limits(limits=1, user_api="blas"):
+            return _fit(segments, config, tell)
     finally:
         torch.set_num_threads(threads)
 
