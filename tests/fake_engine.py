@@ -140,9 +140,9 @@ class FakeEngine:
 
     def say_settings(self) -> None:
         self.say(
-            "settings", engine=self.name, model={"kind": "lstm_attention"}, simulated=True, electrodes=self.electrodes,
-            whisper={"model": "base", "layer": 3, "block_ms": 100},
-            streams={"expected": ["sound", "ecog"], "connected": ["sound", "ecog"]},
+            "settings", engine=self.name, model="lstm_attention", simulated=True, electrodes=self.electrodes,
+            whisper={"name": "base", "layer": 3, "block_ms": 100.0, "mode": "cached"},
+            streams_expected=["sound", "ecog"],
         )  # fmt: skip
 
     def run(self, seconds: float = np.inf) -> None:

@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the window may be told on the command line."""
     parser.add_argument("--engine", default="corticast", help="name of the engine to show (%(default)s)")
     parser.add_argument("--electrodes", type=int, default=8, metavar="N", help="traces shown (%(default)s)")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
@@ -64,7 +65,7 @@ def show(options: argparse.Namespace) -> int:
     began_s = local_clock()
 
     def take_picture() -> None:
-        rows = client.rows("predicted")
+        rows = client.main_rows()
         if rows is not None and len(rows) and rows.newest_s - rows.oldest_s >= options.after:
             try:
                 save_picture(window, options.picture)

@@ -19,6 +19,7 @@ from realtime.monitor.vitals import (
     Settings,
     Vitals,
     examine,
+    main_outlet,
     measure_latency,
     read_counts,
     read_settings,
@@ -108,6 +109,10 @@ class Client:
         """What is held of one outlet; None before it was first seen."""
         return self.outlets[what].rows
 
+    def main_rows(self) -> Rows | None:
+        """What names the electrodes: predicted, or observed where there is no model."""
+        return self.rows(main_outlet({what for what, outlet in self.outlets.items() if outlet.rows is not None}))
+
     def vitals(self) -> Vitals:
         """How the engine is, now."""
         now_s, local_s = self.now_s(), self._clock()
@@ -145,7 +150,7 @@ class Client:
         outlet.attach(inlet)
 
     def _measure_offset(self) -> None:
-        inlet = self.outlets["predicted"].inlet
+        inlet = next((outlet.inlet for outlet in self.outlets.values() if outlet.inlet is not None), None)
         if inlet is not None:
             try:
                 self.offset_s = inlet.time_correction(2.0)

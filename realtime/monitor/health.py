@@ -54,7 +54,7 @@ class Health:
                 for name, value in (
                     ("model", settings.model),
                     ("whisper", settings.whisper),
-                    ("streams", settings.streams),
+                    ("streams", vitals.streams),
                 )
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,19 +14,22 @@ OUTLETS = ("predicted", "observed", "score", "attention", "sound", "telemetry", 
 OVERDUE_S = {"predicted": 1.5, "observed": 2.5, "sound": 1.5, "score": 5.0}  # the rest follow these, or are rare
 EVENT_SHOWN_S = 15.0
 COUNTS = ("sound_lost", "sound_skipped", "ecog_lost", "ecog_skipped")
+BREAKS, MENDS, STARTS = ("silent", "disconnected", "failed"), ("resumed", "back"), ("started", "connected")
+PASSING = ("gap", "reset", "skip", "nan", "clock_unknown", "warning", "stopped")
 
 Event = Mapping[str, Any]  # one JSON object of the status outlet: "event", "time" and others
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the engine says about itself, in words."""
+    """What the engine says about itself."""
 
-    model: str = ""
+    model: str = ""  # in words, as whisper
     whisper: str = ""
-    streams: str = ""
-    missing: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()  # names of streams
+    connected: tuple[str, ...] = ()
     simulated: bool = False
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,24 +49,25 @@ class Vitals:
     latency: Latency
     counts: Mapping[str, int]  # of COUNTS, since the engine's start; empty when unknown
     ages_s: Mapping[str, float]  # since the newest row of each outlet arrived; NaN for none yet
+    streams: str  # connected and not silent, of those expected; empty when unknown
     problems: tuple[str, ...]  # plain words, the worst first
 
 
 def read_settings(event: Event) -> Settings:
-    """From a "settings" event. Parts may be nested ({"whisper": {"model": ...}}) or flat ("whisper_model")."""
-    expected, connected = (_names(_part(event, "streams", key)) for key in ("expected", "connected"))
-    model, kind = event.get("model"), event.get("model_kind")
-    kind = kind or (model.get("kind") if isinstance(model, Mapping) else model)
-    whisper, layer = _part(event, "whisper", "model"), _part(event, "whisper", "layer")
-    block_ms = event.get("block_ms", _part(event, "whisper", "block_ms"))
+    """From a "settings" event. Parts may be nested ({"whisper": {"layer": ...}}) or flat ("whisper_layer")."""
+    expected, connected = (_part(event, "streams", key) for key in ("expected", "connected"))
+    model = event.get("model_kind") or _part(event, "model", "kind") or event.get("model")
+    whisper = _part(event, "whisper", "model") or _part(event, "whisper", "name")
+    layer, block_ms = _part(event, "whisper", "layer"), _part(event, "whisper", "block_ms")
     words = [str(whisper or ""), f"layer {layer}" if layer is not None else ""]
     words.append(f"{float(block_ms):g} ms blocks" if block_ms is not None else "")
     return Settings(
-        model=str(kind or "").replace("_", " "),
+        model=model.replace("_", " ") if isinstance(model, str) else "none" if "model" in event else "",
         whisper=", ".join(word for word in words if word),
-        streams=f"{len(connected)} of {len(expected)}" if expected else "",
-        missing=tuple(name for name in expected if name not in connected),
+        expected=tuple(_names(expected)),
+        connected=tuple(_names(expected if connected is None else connected)),
         simulated=bool(event.get("simulated", False)),
+        warning=str(event.get("warning") or ""),
     )
 
 
@@ -99,6 +103,11 @@ def read_counts(channels: Sequence[str], newest: Floats) -> dict[str, int]:
     return {name: int(value) for name, value in values.items() if np.isfinite(value)}
 
 
+def main_outlet(seen: Container[str]) -> str:
+    """The outlet by which the engine's life is told: without a model there is no "predicted". seen: what is there."""
+    return "observed" if "predicted" not in seen and "observed" in seen else "predicted"
+
+
 def examine(
     engine: str,
     connected: Mapping[str, bool],
@@ -110,55 +119,62 @@ def examine(
     now_s: float,
 ) -> Vitals:
     """Put together. events: oldest first; now_s: on the engine's clock, as the events' times are."""
-    age = ages_s.get("predicted", np.nan)
-    problems = [*_stream_problems(engine, connected, ages_s, settings), *_event_problems(events, now_s)]
-    if np.isnan(age) and not any(connected.values()):
-        state = "waiting"
-    elif not any(connected.values()):
-        state = "stopped"
+    main = main_outlet([what for what, there in connected.items() if there or not np.isnan(ages_s.get(what, np.nan))])
+    age = ages_s.get(main, np.nan)
+    if not any(connected.values()):
+        state = "waiting" if np.isnan(age) else "stopped"
     else:
-        state = "late" if np.isnan(age) or age > OVERDUE_S["predicted"] else "running"
+        state = "late" if np.isnan(age) or age > OVERDUE_S[main] else "running"
     if state != "running":
         latency = Latency(p99_ms=latency.p99_ms)  # nothing is in time now
-    return Vitals(state, settings, latency, counts, ages_s, tuple(problems))
+    broken, recent = _event_problems(events, now_s)
+    missing = [name for name in settings.expected if name not in settings.connected]
+    well = [name for name in settings.connected if name not in broken]
+    problems = [
+        *_row_problems(engine, state, main, ages_s),
+        *([f"not connected: {', '.join(missing)}"] if missing else []),
+        *broken.values(),
+        *recent,
+        *([settings.warning] if settings.warning else []),
+    ]
+    streams = f"{len(well)} of {len(settings.expected)}" if settings.expected else ""
+    return Vitals(state, settings, latency, counts, ages_s, streams, tuple(problems))
 
 
-def _stream_problems(
-    engine: str, connected: Mapping[str, bool], ages_s: Mapping[str, float], settings: Settings
-) -> list[str]:
-    age = ages_s.get("predicted", np.nan)
-    if not any(connected.values()):
-        if np.isnan(age):
-            return [f"waiting for engine '{engine}'"]
+def _row_problems(engine: str, state: str, main: str, ages_s: Mapping[str, float]) -> list[str]:
+    age = ages_s.get(main, np.nan)
+    if state == "waiting":
+        return [f"waiting for engine '{engine}'"]
+    if state == "stopped":
         return [f"engine '{engine}' is gone: no rows for {age:.1f} s"]
-    problems = []
-    if np.isnan(age):
-        problems.append(f"engine '{engine}' is there, but has sent no prediction yet")
-    elif age > OVERDUE_S["predicted"]:
-        problems.append(f"no rows for {age:.1f} s: what is drawn is old")
-    else:
-        late = [(what, ages_s.get(what, np.nan)) for what in ("observed", "sound", "score")]
-        problems += [f"no {what} rows for {age:.1f} s" for what, age in late if age > OVERDUE_S[what]]
-    if settings.missing:
-        problems.append(f"not connected: {', '.join(settings.missing)}")
-    return problems
+    if state == "late" and np.isnan(age):
+        return [f"engine '{engine}' is there, but has sent no {main} row yet"]
+    if state == "late":
+        return [f"no rows for {age:.1f} s: what is drawn is old"]
+    late = [(what, ages_s.get(what, np.nan)) for what in ("observed", "sound", "score")]
+    return [f"no {what} rows for {age:.1f} s" for what, age in late if age > OVERDUE_S[what]]
 
 
-def _event_problems(events: Sequence[Event], now_s: float) -> list[str]:
-    """Silence until the stream is back; a gap, a skip or a warning for a while."""
-    silent: dict[str, str] = {}
+def _event_problems(events: Sequence[Event], now_s: float) -> tuple[dict[str, str], list[str]]:
+    """Streams that are broken until they are back, and what happened lately, newest first."""
+    broken: dict[str, str] = {}
     recent: dict[str, None] = {}  # a set that keeps its order
+    not_numbers: dict[str, object] = {}
     for event in events:
-        kind, message, stream = event.get("event"), str(event.get("message", "")), str(event.get("stream", ""))
-        if kind == "silent":
-            silent[stream] = message
-        elif kind in ("started", "connected"):
-            silent.clear()
-        elif kind == "back":
-            silent.pop(stream, None)
-        elif kind in ("gap", "skip", "warning", "stopped") and now_s - _time(event) < EVENT_SHOWN_S:
-            recent[message or str(kind)] = None
-    return [*silent.values(), *reversed(recent)]
+        kind, message, stream = str(event.get("event")), str(event.get("message", "")), str(event.get("stream", ""))
+        if kind in BREAKS:
+            broken[stream] = message or f"{stream}: {kind}"
+        elif kind in STARTS:
+            broken.clear()
+        elif kind in MENDS:
+            broken.pop(stream, None)
+        elif kind == "nan" and not_numbers.get(stream) == event.get("count"):
+            continue  # told again at every beat, new or not
+        elif kind in PASSING and now_s - _time(event) < EVENT_SHOWN_S:
+            recent[message or kind] = None
+        if kind == "nan":
+            not_numbers[stream] = event.get("count")
+    return broken, list(reversed(recent))
 
 
 def _time(event: Event) -> float:

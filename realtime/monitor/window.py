@@ -77,8 +77,8 @@ class Window(QWidget):
 
     def scores(self) -> tuple[tuple[str, ...], Floats, float]:
         """Electrode names, running r of each (NaN: not yet known) and r of the null's band."""
-        predicted, score = self.client.rows("predicted"), self.client.rows("score")
-        names = predicted.channels if predicted is not None else ()
+        main, score = self.client.main_rows(), self.client.rows("score")
+        names = main.channels if main is not None else ()
         newest = dict(zip(score.channels, score.latest(), strict=True)) if score is not None else {}
         return names, np.array([newest.get(name, np.nan) for name in names]), float(newest.get(NULL, np.nan))
 
@@ -95,9 +95,9 @@ class Window(QWidget):
 
     def _draw_scores(self) -> None:
         """Only where something is new: a score, other electrodes or a pin."""
-        score, predicted = self.client.rows("score"), self.client.rows("predicted")
-        what_is_new = (predicted, score, score.written if score is not None else 0)
-        if predicted is None or what_is_new == self._scores_drawn:
+        score, main = self.client.rows("score"), self.client.main_rows()
+        what_is_new = (main, score, score.written if score is not None else 0)
+        if main is None or what_is_new == self._scores_drawn:
             return
         self._scores_drawn = what_is_new
         names, scores, null_r = self.scores()
