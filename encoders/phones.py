@@ -17,12 +17,10 @@ Entry = tuple[str, list[Word]]  # a word and its phones
 Samples = npt.NDArray[np.int16]
 
 RATE_HZ = 16_000
-FRAME_S, FRAME_SAMPLES = 0.01, 160
+FRAME_S = 0.01
 # The decoder's frame i looks at the 25.6 ms from 10 i ms on; so the border before it lies midway between two centres.
 BORDER_S = 0.0256 / 2 - FRAME_S / 2
 BEAM = 1e-64  # the default loses its way in long recordings; much wider overflows the decoder's scores
-PIECE_S = 5.0  # shortest piece for the second pass, which fails on long recordings
-PAUSE_S = 0.15  # pieces are cut in the middle of pauses at least so long
 SILENCE = "SIL"
 
 CLASSES = {
@@ -38,7 +36,7 @@ PHONE_CLASS = {phone: name for name, phones in CLASSES.items() for phone in phon
 
 @dataclass(frozen=True)
 class PhoneAlignment:
-    """Who is spoken when, in seconds from the sound's start.
+    """What is spoken when, in seconds from the sound's start.
 
     phones: (ARPAbet label without stress, start_s, end_s), without gaps from 0 to the sound's end; pauses and noises
         are "SIL". words: (word, start_s, end_s), pauses left out. missing_words: words of the transcript that the
@@ -54,7 +52,7 @@ def align_phones(sound: npt.NDArray[np.float32], transcript: str) -> PhoneAlignm
     """Force-align a transcript to its sound with pocketsphinx (US English, CMU dictionary).
 
     sound: (samples,) float32 at 16 kHz. transcript: plain words; case and punctuation do not matter.
-    Two passes: words over the whole sound, then the phones of one piece between pauses after another.
+    Two passes: words over the whole sound, then the phones inside them; about 4 s for a minute of speech.
     Raises UserError where pocketsphinx is missing, where no word is known, or where the sound does not hold the words.
     """
     if sound.ndim != 1 or len(sound) < RATE_HZ // 10:
@@ -72,15 +70,13 @@ def align_phones(sound: npt.NDArray[np.float32], transcript: str) -> PhoneAlignm
         raise UserError(
             f"alignment: found no known word in the transcript {transcript[:40]!r}, expected English; give its words"
         )
-    words = _decode(decoder, known, pcm)
-    pieces = [] if words is None else _pieces(words)
-    entries = [_phones(decoder, piece, pcm) for piece in pieces]
-    if not entries or None in entries:
+    entries = _two_passes(decoder, known, pcm)
+    if entries is None:
         raise UserError(
             f"alignment: found no way through {len(known)} words in {len(sound) / RATE_HZ:.1f} s of sound, expected "
             "the words that are spoken; check that the transcript belongs to the sound"
         )
-    return PhoneAlignment(*_times([w for piece in entries if piece for w in piece], len(sound) / RATE_HZ), missing)
+    return PhoneAlignment(*_times(entries, len(sound) / RATE_HZ), missing)
 
 
 def _decoder() -> Any:
@@ -90,60 +86,24 @@ def _decoder() -> Any:
         raise UserError(
             "alignment: found no pocketsphinx, expected version 5.1 or later; run: pip install 'corticast[simulation]'"
         ) from error
+    # bestpath=True leaves words too short for their phones, on which the second pass fails
     return Decoder(lm=None, loglevel="FATAL", bestpath=False, beam=BEAM, wbeam=BEAM, pbeam=BEAM)
 
 
-def _decode(decoder: Any, words: list[str], pcm: Samples) -> list[Word] | None:
-    """First pass: each word's first frame and the one after its last, pauses included; None where the way is lost."""
+def _two_passes(decoder: Any, words: list[str], pcm: Samples) -> list[Entry] | None:
+    """Words and pauses with their phones, in frames; None where the search lost its way."""
     decoder.set_align_text(" ".join(words))
     try:
         _run(decoder, pcm)
-    except RuntimeError:
-        return None
-    found = decoder.seg()
-    return None if found is None else [(s.word, s.start_frame, s.end_frame + 1) for s in found]
-
-
-def _pieces(words: list[Word]) -> list[tuple[list[str], int, int]]:
-    """(spoken words, first frame, frame after the last) of stretches that end in the middle of a pause."""
-    pieces: list[tuple[list[str], int, int]] = []
-    start, spoken = 0, list[str]()
-    for name, first, after in words:
-        if not _is_pause(name):
-            spoken.append(_spelling(name))
-            continue
-        middle = (first + after) // 2
-        if after - first >= PAUSE_S / FRAME_S and spoken and middle - start >= PIECE_S / FRAME_S:
-            pieces.append((spoken, start, middle))
-            start, spoken = middle, []
-    if spoken:
-        pieces.append((spoken, start, words[-1][2]))
-    else:  # nothing but silence is left: it belongs to the last piece
-        pieces[-1] = (*pieces[-1][:2], words[-1][2])
-    return pieces
-
-
-def _phones(decoder: Any, piece: tuple[list[str], int, int], pcm: Samples) -> list[Entry] | None:
-    """Second pass over one piece: its words with their phones, in frames of the whole sound."""
-    words, start, stop = piece
-    part = pcm[start * FRAME_SAMPLES : stop * FRAME_SAMPLES]
-    if _decode(decoder, words, part) is None:
-        return None
-    try:
         decoder.set_alignment()
-        _run(decoder, part)
+        _run(decoder, pcm)
     except RuntimeError:
         return None
-    entries = [
-        (w.name, [(p.name, start + p.start, start + p.start + p.duration) for p in w]) for w in decoder.get_alignment()
-    ]
-    last = entries[-1][1]
-    last[-1] = (*last[-1][:2], stop)  # the decoder leaves out the part of a frame at the end
-    return entries
+    return [(w.name, [(p.name, p.start, p.start + p.duration) for p in w]) for w in decoder.get_alignment()]
 
 
 def _run(decoder: Any, pcm: Samples) -> None:
-    """One utterance, whole. Raises RuntimeError where the search lost its way; the decoder can go on after it."""
+    """One utterance, whole."""
     decoder.start_utt()
     decoder.process_raw(pcm.tobytes(), full_utt=True)
     decoder.end_utt()
