@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyqtgraph as pg
 import pytest
 
 from realtime.monitor.__main__ import main
-
-pg = pytest.importorskip("pyqtgraph")
 
 
 def wait_for(qtbot: Any, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
