@@ -74,7 +74,7 @@ class FitConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     correlation_weight: float = 0.5
-    threads: int = 2
+    threads: int = 1
     seed: int = 0
 
 
