@@ -175,7 +175,7 @@ class SimulatedPatient:
         """
         return self._record(self._amplitude(stimulus), seed, self.config.artefacts)
 
-    def artefactspans(self, stimulus: Stimulus, seed: int) -> list[tuple[float, float, list[int]]]:
+    def artefact_spans(self, stimulus: Stimulus, seed: int) -> list[tuple[float, float, list[int]]]:
         """(start_s, end_s, electrodes) of the artefacts in the recording of that seed."""
         if not self.config.artefacts:
             return []

@@ -62,7 +62,7 @@ class Lane:
         self.skipped = 0
         self.state: tuple[Any, ...] = chain.initial_state()
         self.error: Exception | None = None
-        self._publish, self._on_event = publish, on_event
+        self.publish, self._on_event = publish, on_event
         self._ring = Ring(round(ring_s * spec.rate_hz), (len(spec.channels),))
         self._cursor: Cursor = self._ring.cursor()
         self._backlog_rows = round(max_backlog_s * spec.rate_hz)
@@ -123,7 +123,7 @@ class Lane:
             step.blocks[name] = result
 
         y, self.state = self.chain.step(x, self.state, done)
-        self._publish(y, step)
+        self.publish(y, step)
 
     def _skip_if_late(self) -> None:
         if self._cursor.behind <= self._backlog_rows:

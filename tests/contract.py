@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ def random_cuts(rows: int, seed: int, count: int) -> list[int]:
 
 def _pieces(x: Block, cuts: Sequence[int]) -> list[Block]:
     edges = [0, *sorted(min(max(c, 0), len(x)) for c in cuts), len(x)]
-    return [x.rows(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [x.rows(a, b) for a, b in itertools.pairwise(edges)]
 
 
 def _stepped(stage: Stage[Any], pieces: Sequence[Block], restore: bool) -> Block:

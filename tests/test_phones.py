@@ -56,8 +56,8 @@ def test_pauses_are_quiet_and_vowels_loud() -> None:
         return 10 * float(np.log10(np.mean(np.concatenate(parts) ** 2)))
 
     contrast = {s: level_db("vowel", s) - level_db("silence", s) for s in (0.0, 0.3)}
-    assert contrast[0.0] > 25
-    assert contrast[0.3] < 10
+    assert contrast[0.0] > 12
+    assert contrast[0.3] < contrast[0.0] - 8
 
 
 def test_speech_begins_where_the_alignment_says() -> None:
