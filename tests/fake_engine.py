@@ -63,7 +63,7 @@ class FakeEngine:
             channels.append_child("channel").append_child_value("label", label)
         return pylsl.StreamOutlet(info)
 
-    def wait_for_monitor(self, timeout_s: float = 20.0) -> bool:
+    def wait_for_monitor(self, timeout_s: float = 60.0) -> bool:
         """Until every outlet has a reader."""
         end_s = time.monotonic() + timeout_s
         return all(o.wait_for_consumers(max(0.01, end_s - time.monotonic())) for o in self._outlets.values())

@@ -309,7 +309,7 @@ class Reader:
     def __init__(self, info: Any, timeout_s: float = 3.0) -> None:
         self.uid: str = info.uid()
         self.is_text: bool = info.channel_format() == pylsl.cf_string
-        self._inlet = pylsl.StreamInlet(info, max_buflen=BUFFER_S, recover=False)
+        self._inlet = self._try(pylsl.StreamInlet, info, max_buflen=BUFFER_S, recover=False)
         _parked.append(self._inlet)
         found, _ = _found(self._try(self._inlet.info, timeout_s))
         self.spec = Spec(found.name, found.rate_hz, found.channels, found.unit)
