@@ -156,7 +156,9 @@ class LstmAttentionStage:
         times = x.times + c.horizon_s
         if not len(x):
             attention = np.zeros((0, c.heads, c.lags), np.float32)
-            return Block(np.zeros((0, c.electrodes), np.float32), times, x.index, {"attention": attention}), state
+            return Block(
+                np.zeros((0, c.electrodes), np.float32), times, x.index, {"attention": attention, **x.carried("bad")}
+            ), state
         if state.next_index not in (-1, x.index):
             state = self.initial_state()
         new = torch.from_numpy(self.projection.apply(x.data)).to(state.tail.device)
@@ -165,7 +167,7 @@ class LstmAttentionStage:
         prediction, attention, (h, cell) = self.model(frames[None], valid[None], (state.h, state.c))
         tail = frames[len(frames) - c.tail :].clone()
         after = LstmAttentionState(h, cell, tail, min(c.tail, state.valid + len(x)), x.end)
-        extra = {"attention": _numpy(attention)}
+        extra = {"attention": _numpy(attention), **x.carried("bad")}
         return Block(_numpy(prediction), times, x.index, extra), after
 
     def layer(self, x: Block) -> Block:

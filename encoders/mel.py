@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from torch.nn import functional as F
 from whisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE, mel_filters
 
-from realtime.block import Block, Floats, Times
+from realtime.block import Block, Floats, Mask, Times
 
 PAD = N_FFT // 2
 FLOOR_BELOW_MAX = 8.0  # log10 units, as in Whisper
@@ -24,6 +25,7 @@ FLOOR_BELOW_MAX = 8.0  # log10 units, as in Whisper
 class MelState:
     sound: Floats  # (n,) samples from the first that the next row needs; before row 0, the start of the stream
     times: Times  # (n,) of those samples
+    bad: Mask  # (n,) of those samples
     started: bool  # whether the reflected left edge has been put before the sound
     rows: int  # rows since the last restart
     origin: int  # index of the first row after the last restart
@@ -37,7 +39,7 @@ class Mel:
     Row m speaks of sample 160 m, the centre of its window, and needs samples up to 160 m + 199. The left
     edge of a stream is reflected, as Whisper does with a clip. The floor is 8 below the largest log-mel
     value so far, which falls by `fall_per_s` (log10 units a second) from `start_maximum` while nothing louder
-    comes. After a gap it restarts, keeping the maximum.
+    comes. A row with a bad sample in its window is bad. After a gap it restarts, keeping the maximum.
     """
 
     def __init__(self, mels: int = 80, start_maximum: float = 1.0, fall_per_s: float = 0.01):
@@ -49,20 +51,28 @@ class Mel:
         self._window = torch.hann_window(N_FFT)
 
     def initial_state(self) -> MelState:
-        return MelState(np.zeros(0, np.float32), np.zeros(0), False, 0, 0, 0, self.start_maximum)
+        nothing = np.zeros(0, np.float32)
+        return MelState(nothing, np.zeros(0), np.zeros(0, bool), False, 0, 0, 0, self.start_maximum)
 
     def step(self, x: Block, state: MelState) -> tuple[Block, MelState]:
         if len(x) and x.index != state.next_index:
             state = self._restarted(x.index, state)
         sound = np.concatenate([state.sound, x.data[:, 0].astype(np.float32, copy=False)])
         times = np.concatenate([state.times, x.times])
-        state = replace(state, sound=sound, times=times, next_index=state.next_index + len(x))
+        bad = np.concatenate([state.bad, bad_rows(x)])
+        state = replace(state, sound=sound, times=times, bad=bad, next_index=state.next_index + len(x))
         if not state.started and len(sound) <= PAD:
             return self._empty(state), state
         if not state.started:
             before = np.full(PAD, np.nan)  # reflected samples have no time of their own; no row is centred on one
             reflected = np.concatenate([sound[PAD:0:-1], sound])
-            state = replace(state, sound=reflected, times=np.concatenate([before, times]), started=True)
+            state = replace(
+                state,
+                sound=reflected,
+                times=np.concatenate([before, times]),
+                bad=np.concatenate([bad[PAD:0:-1], bad]),
+                started=True,
+            )
         return self._complete_rows(state)
 
     def layer(self, x: Block) -> Block:
@@ -74,7 +84,8 @@ class Mel:
         return replace(fresh, origin=origin, next_index=index, maximum=state.maximum)
 
     def _empty(self, state: MelState) -> Block:
-        return Block(np.zeros((0, self.mels), np.float32), np.zeros(0), state.origin + state.rows)
+        bad = np.zeros((0, 1), bool)
+        return Block(np.zeros((0, self.mels), np.float32), np.zeros(0), state.origin + state.rows, {"bad": bad})
 
     def _complete_rows(self, state: MelState) -> tuple[Block, MelState]:
         count = max(0, (len(state.sound) - N_FFT) // HOP_LENGTH + 1)
@@ -83,12 +94,14 @@ class Mel:
         log_mel = self._log_mel(torch.from_numpy(state.sound), count)
         data, maximum = self._floored(log_mel, state.maximum)
         centres = state.times[PAD : PAD + count * HOP_LENGTH : HOP_LENGTH].copy()
-        block = Block(data, centres, state.origin + state.rows)
+        bad = _any_in_windows(state.bad, N_FFT, HOP_LENGTH, count)
+        block = Block(data, centres, state.origin + state.rows, {"bad": bad})
         used = count * HOP_LENGTH
         rest = replace(
             state,
             sound=state.sound[used:].copy(),
             times=state.times[used:].copy(),
+            bad=state.bad[used:].copy(),
             rows=state.rows + count,
             maximum=maximum,
         )
@@ -117,10 +130,25 @@ def whole_clip_log_mel(sound: torch.Tensor, mels: int) -> torch.Tensor:
     return (torch.maximum(log_mel, log_mel.max() - FLOOR_BELOW_MAX).T + 4.0) / 4.0
 
 
+def bad_rows(x: Block) -> Mask:
+    """(rows,) which rows of a sound or of what became of it are bad."""
+    bad = x.extra.get("bad")
+    rows: Mask = np.zeros(len(x), bool) if bad is None else np.any(np.asarray(bad, bool), axis=1)
+    return rows
+
+
+def _any_in_windows(bad: Mask, length: int, step: int, count: int) -> Mask:
+    """(count, 1): whether any of the `length` rows of each window, `step` apart, is bad."""
+    windows = sliding_window_view(bad, length)[::step][:count]
+    found: Mask = np.any(windows, axis=1, keepdims=True)
+    return found
+
+
 @dataclass
 class StemState:
     mel: Floats  # (n, mels) rows from the first that the next frame needs
     times: Times
+    bad: Mask
     frames: int  # frames since the last restart
     origin: int
     next_index: int
@@ -130,8 +158,8 @@ class Stem:
     """(time, mels) log-mel to (time, width) stem frames, 50 a second, before positions are added.
 
     Frame j speaks of row 2 j, the centre of its receptive field, and needs rows up to 2 j + 2. Rows before
-    the stream's start, and the first convolution's output before it, are zero, as in Whisper. After a gap it
-    restarts.
+    the stream's start, and the first convolution's output before it, are zero, as in Whisper. A frame is bad
+    when one of its rows is. After a gap it restarts.
     """
 
     lag_s = 2 * HOP_LENGTH / SAMPLE_RATE
@@ -143,25 +171,30 @@ class Stem:
         self.width = self._conv2[0].shape[0]
 
     def initial_state(self) -> StemState:
-        return StemState(np.zeros((2, self.mels), np.float32), np.full(2, np.nan), 0, 0, 0)
+        return StemState(np.zeros((2, self.mels), np.float32), np.full(2, np.nan), np.zeros(2, bool), 0, 0, 0)
 
     def step(self, x: Block, state: StemState) -> tuple[Block, StemState]:
         if len(x) and x.index != state.next_index:
             state = replace(self.initial_state(), origin=-(-x.index // 2), next_index=x.index)
         mel = np.concatenate([state.mel, x.data])
         times = np.concatenate([state.times, x.times])
+        bad = np.concatenate([state.bad, bad_rows(x)])
         index = state.origin + state.frames
         next_index = state.next_index + len(x)
         count = max(0, (len(mel) - 3) // 2)  # a frame needs 5 rows, the next one two more
         if count == 0:
-            kept = replace(state, mel=mel, times=times, next_index=next_index)
-            return Block(np.zeros((0, self.width), np.float32), np.zeros(0), index), kept
+            kept = replace(state, mel=mel, times=times, bad=bad, next_index=next_index)
+            return Block(
+                np.zeros((0, self.width), np.float32), np.zeros(0), index, {"bad": np.zeros((0, 1), bool)}
+            ), kept
         frames = self._frames(torch.from_numpy(mel[: 2 * count + 3]), at_start=state.frames == 0)
-        block = Block(frames.numpy(), times[2 : 2 + 2 * count : 2].copy(), index)
+        heard_bad = _any_in_windows(bad, 5, 2, count)
+        block = Block(frames.numpy(), times[2 : 2 + 2 * count : 2].copy(), index, {"bad": heard_bad})
         kept = replace(
             state,
             mel=mel[2 * count :].copy(),
             times=times[2 * count :].copy(),
+            bad=bad[2 * count :].copy(),
             frames=state.frames + count,
             next_index=next_index,
         )

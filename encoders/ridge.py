@@ -68,7 +68,7 @@ class LaggedRidge:
         prediction = np.tile(self.intercept, (len(x), 1))
         for lag, weights in enumerate(self.weights):
             prediction += rows[newest - lag : newest - lag + len(x)] @ weights
-        extra = {"attention": np.tile(self.attention, (len(x), 1, 1))}
+        extra = {"attention": np.tile(self.attention, (len(x), 1, 1)), **x.carried("bad")}
         result = Block(prediction, x.times + self.horizon_s, x.index, extra)
         return result, RidgeState(rows[len(x) :].copy(), x.end if len(x) else state.next_index)
 

@@ -14,8 +14,8 @@ import torch
 import whisper.model
 from torch.nn import functional as F
 
-from encoders.mel import Mel, Stem, whole_clip_log_mel, whole_clip_stem
-from realtime.block import Block, Floats, Times
+from encoders.mel import Mel, Stem, bad_rows, whole_clip_log_mel, whole_clip_stem
+from realtime.block import Block, Floats, Mask, Times
 from realtime.errors import UserError
 from realtime.stage import Chain
 
@@ -112,6 +112,7 @@ class Cache:
 class WhisperState:
     frames: torch.Tensor  # (kept, width) ring of the newest stem frames, at their number modulo `kept`
     times: Times  # (kept,) in the same ring
+    bad: Mask  # (kept,) in the same ring
     received: int  # stem frames since the last restart
     done: int  # frames given out since the last restart
     origin: int  # index of the first frame after the last restart
@@ -157,7 +158,15 @@ class CausalWhisper:
     def initial_state(self) -> WhisperState:
         frames = torch.zeros(self._kept, self.encoder.width, dtype=self.encoder.dtype, device=self.encoder.device)
         return WhisperState(
-            frames, np.zeros(self._kept), 0, 0, 0, 0, self._empty_cache(0), self._empty_cache(self._standby_base(0))
+            frames,
+            np.zeros(self._kept),
+            np.zeros(self._kept, bool),
+            0,
+            0,
+            0,
+            0,
+            self._empty_cache(0),
+            self._empty_cache(self._standby_base(0)),
         )
 
     def _empty_cache(self, base: int) -> Cache:
@@ -174,17 +183,22 @@ class CausalWhisper:
         if len(x) and x.index != state.next_index:
             state = replace(self.initial_state(), origin=x.index, next_index=x.index)
         index = state.origin + state.done
-        results, times = [], []
+        results: list[torch.Tensor] = []
+        times: list[Times] = []
+        bad: list[Mask] = []
         for start in range(0, len(x), self._piece):
             self._receive(x.rows(start, start + self._piece), state)
             ready = (state.received - self.tail - state.done) // self.block
             if ready > 0:
-                times.append(state.times[np.arange(state.done, state.done + ready * self.block) % self._kept])
+                at = np.arange(state.done, state.done + ready * self.block) % self._kept
+                times.append(state.times[at])
+                bad.append(state.bad[at, None])
                 results.extend(self._advance(state, ready))
         if not results:
-            return Block(np.zeros((0, self.width), np.float32), np.zeros(0), index), state
+            nothing = {"bad": np.zeros((0, 1), bool)}
+            return Block(np.zeros((0, self.width), np.float32), np.zeros(0), index, nothing), state
         data = torch.cat(results).float().cpu().numpy()
-        return Block(data, np.concatenate(times), index), state
+        return Block(data, np.concatenate(times), index, {"bad": np.concatenate(bad)}), state
 
     def layer(self, x: Block) -> Block:
         return self.step(x, self.initial_state())[0]
@@ -193,6 +207,7 @@ class CausalWhisper:
         slots = np.arange(state.received, state.received + len(x)) % self._kept
         state.frames[torch.from_numpy(slots)] = torch.from_numpy(x.data).to(state.frames)
         state.times[slots] = x.times
+        state.bad[slots] = bad_rows(x)
         state.received += len(x)
         state.next_index += len(x)
 

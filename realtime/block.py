@@ -52,6 +52,10 @@ class Block:
         """Index of the row that would follow without a gap."""
         return self.index + len(self.times)
 
+    def carried(self, name: str) -> dict[str, Array]:
+        """A copy of the named extra array, as `extra` for a result with the same rows; empty where there is none."""
+        return {name: self.extra[name].copy()} if name in self.extra else {}
+
     def rows(self, start: int, stop: int) -> Block:
         """Rows start to stop, counted from this block's first row; views, not copies."""
         start, stop, _ = slice(start, stop).indices(len(self))

@@ -105,3 +105,13 @@ def test_silence_gives_finite_rows() -> None:
     mel = Mel().layer(regular(np.zeros((RATE, 1), np.float32), RATE))
     assert np.all(np.isfinite(mel.data))
     assert np.ptp(mel.data) < 0.01
+
+
+def test_bad_samples_mark_the_rows_that_heard_them() -> None:
+    sound = sound_block(1.5)
+    bad = np.zeros((len(sound), 1), bool)
+    bad[8000] = True
+    mel = Mel().layer(Block(sound.data, sound.times, 0, {"bad": bad}))
+    stem = small_stem().layer(mel)
+    assert np.flatnonzero(mel.extra["bad"][:, 0]).tolist() == [49, 50, 51]
+    assert np.flatnonzero(stem.extra["bad"][:, 0]).tolist() == [24, 25, 26]

@@ -102,6 +102,13 @@ def test_a_step_works_on_at_most_three_blocks(small: whisper.model.Whisper) -> N
     assert worked.count(15) / len(worked) < 0.3
 
 
+def test_bad_frames_stay_marked_in_their_place(small: whisper.model.Whisper) -> None:
+    x = stem_block(60)
+    bad = (np.arange(60) % 7 == 3)[:, None]
+    found = CausalWhisper(Encoder(small, 1), 5, 20, 2).layer(Block(x.data, x.times, 0, {"bad": bad}))
+    np.testing.assert_array_equal(found.extra["bad"], bad[: len(found)])
+
+
 def test_several_layers_come_from_one_pass(small: whisper.model.Whisper) -> None:
     x = stem_block(60)
     both = CausalWhisper(Encoder(small, 3), 5, 20, layers=(1, 3)).layer(x)
