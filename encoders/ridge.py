@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from himalaya.ridge import solve_group_ridge_random_search
-from scipy.linalg import cholesky, eigh, solve_triangular
+from scipy.linalg import eigh
 
 from encoders.projection import Projection, fit_projection
 from realtime.block import Block, Floats, Mask
@@ -248,11 +248,13 @@ class PredefinedFolds:
 
 
 def _compress(gram: Floats, moment: Floats) -> tuple[Floats, Floats]:
-    """R upper triangular and z with R'R = gram (plus a trace of a millionth) and R'z = moment."""
-    size = len(gram)
-    jitter = 1e-6 * max(np.trace(gram) / size, 1e-12)
-    r = cholesky(gram.astype(np.float64) + jitter * np.eye(size))
-    z = solve_triangular(r, moment.astype(np.float64), trans="T")
+    """R and z with R'R = gram and R'z = moment. Directions that the rows do not span are left out as zeros."""
+    values, vectors = eigh(gram.astype(np.float64))
+    spanned = values > 1e-6 * max(values[-1], 1e-12)
+    root = np.sqrt(np.where(spanned, values, 0.0))
+    inverse = np.divide(1.0, root, out=np.zeros_like(root), where=spanned)
+    r = root[:, None] * vectors.T
+    z = inverse[:, None] * (vectors.T @ moment.astype(np.float64))
     return r.astype(np.float32), z.astype(np.float32)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from encoders.model_file import load_model
 from realtime.block import Block
 from realtime.commands import wiring
 from realtime.commands.evaluate import one_timeline, pick_stream
@@ -134,7 +135,7 @@ def test_the_recording_gives_the_live_rows_again(live: Live) -> None:
     np.testing.assert_array_equal(times, offline_times)
     assert np.max(np.abs(found - expected) / expected.std(axis=0)) < 3e-4
 
-    model = live.session.engine.sound.chain.stages[-1]
+    model, _ = load_model(live.model)
     again = run_chain(sound, wiring.sound_lane(sound.spec, "stimulus", embedding, model))
     found, times = rows_of(live.predicted)
     expected, offline_times = rows_of(again)

@@ -16,6 +16,7 @@ from scipy.signal import welch
 
 from realtime.audio import sound_level_db
 from realtime.block import Block
+from realtime.commands.options import seconds
 from realtime.commands.session import Session, open_session
 from realtime.config import Config, load_config
 from realtime.lane import Lane, Step
@@ -41,7 +42,7 @@ class Finding:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="a .toml file; configs/live.toml explains every key")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"how long to listen (default: {SECONDS:g})")
+    parser.add_argument("--seconds", type=seconds, default=SECONDS, help=f"how long to listen (default: {SECONDS:g})")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     session = open_session(config)
     with _Listening(session) as heard:
-        time.sleep(options.seconds)
+        session.engine.failed.wait(options.seconds)
     findings = [*_findings(config, session, heard, options.seconds)]
     table = Table("", "what", "found", "what to do")
     for finding in findings:

@@ -36,31 +36,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    demo = prepare(DemoSettings(whisper=options.whisper))
-    aligned: list[Block] = []
-    replay = _start_replay(demo.recording)
-    window = None
-    try:
-        session = open_session(_config(demo, options.name), facts={"simulated": True}, on_aligned=aligned.append)
-        window = None if options.headless else open_monitor(options.name)
-        say("live: predicted beside observed, on held-out speech that no model has heard")
-        session.engine.start()
-        try:
-            _watch(session, replay, options.seconds)
-        finally:
-            session.engine.stop()
-    finally:
-        _end(replay)
-        if window is not None:
-            window.terminate()
-    if not aligned:
-        raise UserError("nothing was predicted: the demo was stopped before the first block; let it run for longer")
-    report = _report(demo, session, aligned)
-    _show(report, session)
+    settings = DemoSettings(whisper=options.whisper)
+    report = run_demo(settings, options.name, seconds=options.seconds, window=not options.headless)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def run_demo(
+    settings: DemoSettings, name: str, *, seconds: float | None = None, window: bool = False
+) -> dict[str, Any]:
+    """Prepare, go live, print the closing table and return what it says as JSON values."""
+    demo = prepare(settings)
+    aligned: list[Block] = []
+    replay = _start_replay(demo.recording)
+    shown = None
+    try:
+        session = open_session(_config(demo, name), facts={"simulated": True}, on_aligned=aligned.append)
+        shown = open_monitor(name) if window else None
+        say("live: predicted beside observed, on held-out speech that no model has heard")
+        session.engine.start()
+        try:
+            _watch(session, replay, seconds)
+        finally:
+            session.engine.stop()
+    finally:
+        _end(replay)
+        if shown is not None:
+            shown.terminate()
+    if not aligned:
+        raise UserError("nothing was predicted: the demo was stopped before the first block; let it run for longer")
+    report = _report(demo, session, aligned)
+    _show(report, session)
+    return report
 
 
 def _config(demo: DemoSession, name: str) -> Config:
@@ -121,7 +130,7 @@ def _report(demo: DemoSession, session: Session, aligned: list[Block]) -> dict[s
     facts = session.embedding.facts
     return {
         "simulated": True,
-        "electrodes": [{**truth, **row} for truth, row in zip(demo.electrodes, scored, strict=True)],
+        "electrodes": [_numbers({**truth, **row}) for truth, row in zip(demo.electrodes, scored, strict=True)],
         "model": {"shown": demo.training["kind"], "mean_validation_r": demo.training["mean_validation_r"]},
         "fit_seconds": demo.training["seconds"],
         "latency_ms": latency_facts(session.engine.latencies),
@@ -130,6 +139,11 @@ def _report(demo: DemoSession, session: Session, aligned: list[Block]) -> dict[s
         "whisper": {**facts, "model": facts["name"]},
         "machine": machine_facts(),
     }
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, Any]:
+    """What is no number, such as the dead channel's r, becomes null: JSON knows no NaN."""
+    return {key: None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
 
 
 def _show(report: dict[str, Any], session: Session) -> None:
@@ -147,7 +161,7 @@ def _show(report: dict[str, Any], session: Session) -> None:
 def summary(electrodes: list[dict[str, Any]]) -> str:
     """Two lines: how near the driven come to what is attainable, and how many undriven pass their null."""
     driven = [e for e in electrodes if e["driven"]]
-    silent = [e for e in electrodes if not e["driven"] and np.isfinite(e["r"])]
+    silent = [e for e in electrodes if not e["driven"] and e["r"] is not None]
     r, attainable = (float(np.mean([e[key] for e in driven])) for key in ("r", "attainable"))
     above = sum(e["r"] > e["null_p99"] for e in silent)
     return (
@@ -159,7 +173,7 @@ def summary(electrodes: list[dict[str, Any]]) -> str:
 def _electrode_table(electrodes: list[dict[str, Any]], seconds: float) -> Table:
     title = f"simulated patient, {seconds:.0f} s of held-out speech"
     table = Table("electrode", "driven by", "r", "ceiling", "attainable", "null p95", title=title)
-    for row in sorted(electrodes, key=lambda row: -np.nan_to_num(row["r"], nan=-1.0)):
+    for row in sorted(electrodes, key=lambda row: -2.0 if row["r"] is None else row["r"], reverse=True):
         numbers = [row[key] for key in ("r", "ceiling", "attainable", "null_p95")]
-        table.add_row(row["name"], row["kind"], *("-" if n is None or np.isnan(n) else f"{n:.3f}" for n in numbers))
+        table.add_row(row["name"], row["kind"], *("-" if n is None else f"{n:.3f}" for n in numbers))
     return table

@@ -70,7 +70,7 @@ def prepare(settings: DemoSettings) -> DemoSession:
     )
     with working(f"Whisper {settings.whisper}: weights"):
         embedding = wiring.embedding_of(table)
-    folder = cache_dir() / "demo" / _key(settings, embedding)
+    folder = session_folder(_key(settings, embedding))
     if not (folder / "session.json").exists():
         say("first run: simulating a patient and fitting a model; the next run starts at once")
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -83,6 +83,11 @@ def prepare(settings: DemoSettings) -> DemoSession:
             shutil.rmtree(aside, ignore_errors=True)
     content = json.loads((folder / "session.json").read_text(encoding="utf-8"))
     return DemoSession(folder / "model.safetensors", folder / "held_out", content["electrodes"], content["training"])
+
+
+def session_folder(key: str) -> Path:
+    """Where a prepared session is kept."""
+    return cache_dir() / "demo" / key
 
 
 def _key(settings: DemoSettings, embedding: wiring.Embedding) -> str:

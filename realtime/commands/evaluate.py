@@ -17,7 +17,8 @@ from realtime.align import align
 from realtime.block import Block, concat
 from realtime.commands import wiring
 from realtime.commands.console import machine_facts, working
-from realtime.errors import UserError
+from realtime.commands.options import file_to_write
+from realtime.errors import UserError, nearest
 from realtime.offline import run_chain
 from realtime.sources.recording import RecordedStream, Recording, load_recording
 
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sound", help="name of the sound stream, where it is not clear")
     parser.add_argument("--ecog", help="name of the ECoG stream, where it is not clear")
     parser.add_argument("--channel", default=0, help="label or number of the sound's channel (default: 0)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--json", type=file_to_write, metavar="FILE", help="write the figures as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _channel(text: str | int) -> str | int:
-    return int(text) if str(text).isdigit() else str(text)
+    return int(text) if str(text).isdecimal() else str(text)
 
 
 def pick_stream(recording: Recording, what: str, name: str | None, header: ModelHeader) -> RecordedStream:
@@ -61,7 +62,8 @@ def pick_stream(recording: Recording, what: str, name: str | None, header: Model
     if name is not None:
         if name in recording.streams:
             return recording.streams[name]
-        raise UserError(f"the recording has no stream {name!r}; it has: {', '.join(recording.streams)}")
+        known = ", ".join(recording.streams)
+        raise UserError(f"the recording has no stream {name!r}{nearest(name, recording.streams)}; it has: {known}")
     fits = [s for s in recording.streams.values() if _can_be(what, s, header)]
     if len(fits) == 1:
         return fits[0]

@@ -11,8 +11,9 @@ from rich.live import Live
 
 from realtime.commands.console import console, say
 from realtime.commands.health import health, latency_table, status_line
-from realtime.commands.session import Session, open_monitor, open_session, recording
-from realtime.config import Config, load_config
+from realtime.commands.options import seconds
+from realtime.commands.session import Session, open_monitor, open_session, recording, require_free
+from realtime.config import Config, checked, load_config
 from realtime.errors import UserError
 
 REFRESH_S = 0.5
@@ -23,27 +24,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="a .toml file; configs/live.toml explains every key")
     parser.add_argument("--name", help="of the engine and its outlets, instead of the file's")
     parser.add_argument("--record", type=Path, metavar="FILE.xdf", help="record sources and results")
-    parser.add_argument("--seconds", type=float, help="stop after so long (default: at Ctrl-C)")
+    parser.add_argument("--seconds", type=seconds, help="stop after so long (default: at Ctrl-C)")
     parser.add_argument("--no-monitor", action="store_true", help="open no window")
 
 
 def run(options: argparse.Namespace) -> int:
     config = _with_options(load_config(options.config), options)
+    require_free(config.record.file)
     session = open_session(config, on_event=_say_event)
     engine = session.engine
     window = None if options.no_monitor else open_monitor(config.engine.name)
+    passed = 0.0
     try:
         with recording(config, session):
             engine.start()
             try:
-                _watch(session, options.seconds)
+                passed = _watch(session, options.seconds)
             finally:
                 engine.stop()
     finally:
         if window is not None:
             window.terminate()
     out = Console()
-    out.print(health(engine, 0.0))
+    out.print(health(engine, passed))
     if engine.latencies.compute.count:
         out.print(latency_table(engine.latencies))
     for lane in (engine.sound, engine.ecog):
@@ -53,20 +56,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _with_options(config: Config, options: argparse.Namespace) -> Config:
-    if options.name:
-        config = config.model_copy(update={"engine": config.engine.model_copy(update={"name": options.name})})
-    if options.record:
-        config = config.model_copy(update={"record": config.record.model_copy(update={"file": options.record})})
-    return Config.model_validate(config.model_dump())
+    content = config.model_dump(exclude_unset=True)
+    if options.name is not None:
+        content["engine"] = {**content.get("engine", {}), "name": options.name}
+    if options.record is not None:
+        content["record"] = {**content.get("record", {}), "file": options.record}
+    return checked(content, "the command line")
 
 
-def _watch(session: Session, seconds: float | None) -> None:
-    """Show the engine's health until the time is over, Ctrl-C, or a lane ends."""
-    begun, said = time.monotonic(), 0.0
+def _watch(session: Session, seconds: float | None) -> float:
+    """Show the engine's health until the time is over, Ctrl-C, or a lane ends; gives the seconds that passed."""
+    begun, said, passed = time.monotonic(), 0.0, 0.0
     engine = session.engine
     try:
         with Live(console=console, refresh_per_second=4) if console.is_terminal else _Lines() as live:
-            while not engine.failed.wait(REFRESH_S):
+            while not engine.failed.wait(REFRESH_S if seconds is None else min(REFRESH_S, seconds - passed)):
                 passed = time.monotonic() - begun
                 if console.is_terminal:
                     live.update(health(engine, passed))
@@ -74,9 +78,10 @@ def _watch(session: Session, seconds: float | None) -> None:
                     said = passed
                     say(status_line(engine, passed, seconds))
                 if seconds is not None and passed >= seconds:
-                    return
+                    break
     except KeyboardInterrupt:
         say("stopping")
+    return time.monotonic() - begun
 
 
 class _Lines:

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from encoders.model_file import ModelHeader, load_model, model_hash
-from realtime.block import Block
+from realtime.audio import Resample
+from realtime.block import Block, Spec
 from realtime.commands import wiring
 from realtime.commands.console import has_screen, say, working
 from realtime.config import Config
 from realtime.engine import Engine, EngineSettings
 from realtime.errors import UserError
+from realtime.pick import channel_number
 from realtime.sinks.recorder import Recorder
 from realtime.sources.lsl import LslInlet, StreamQuery
 from realtime.sources.pump import Event
@@ -40,22 +42,23 @@ def open_session(
     on_aligned: Callable[[Block], None] | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Session:
-    """Load models, find the streams, check them against the model and make the engine. Raises UserError."""
+    """Find the streams, check them against model and settings, load Whisper, make the engine. Raises UserError."""
     wiring.bound_threads(config.engine.threads)
     model, header = load_model(config.model.file) if config.model.file else (None, None)
-    with working("loading Whisper"):
-        embedding = wiring.embedding_for(header, config.whisper) if header else wiring.embedding_of(config.whisper)
     with working("finding the streams"):
         sound = _connect(config.sound, config.engine.wait_s)
         ecog = _connect(config.ecog, config.engine.wait_s)
-    for warning in (*sound.warnings, *ecog.warnings):
+    for warning in dict.fromkeys((*sound.warnings, *ecog.warnings)):
         say(f"warning: {warning}")
+    _check_sound(sound.spec, config.sound.channel)
     if header is not None:
         header.require_stream(ecog.spec)
     plan = wiring.plan_for(config, header)
     baseline = (header.baseline_median, header.baseline_mad) if header else None
-    sound_chain = wiring.sound_lane(sound.spec, config.sound.channel, embedding, model)
     ecog_chain = wiring.ecog_lane(ecog.spec, plan, baseline)
+    with working("loading Whisper"):
+        embedding = wiring.embedding_for(header, config.whisper) if header else wiring.embedding_of(config.whisper)
+    sound_chain = wiring.sound_lane(sound.spec, config.sound.channel, embedding, model)
     settings = EngineSettings(
         config.engine.name,
         header.electrodes if header else plan.electrodes(ecog.spec),
@@ -71,6 +74,15 @@ def open_session(
 
 def _connect(table: Any, wait_s: float) -> LslInlet:
     return LslInlet(StreamQuery(table.name, table.type, table.source_id), wait_s).connect()
+
+
+def _check_sound(spec: Spec, channel: str | int) -> None:
+    """The sound lane's own demands, before the time that loading Whisper takes."""
+    channel_number(spec, channel)
+    try:
+        Resample(spec.rate_hz)
+    except UserError as error:
+        raise UserError(f"stream {spec.name!r}: {error}") from None
 
 
 def _facts(config: Config, header: ModelHeader | None, embedding: wiring.Embedding) -> dict[str, Any]:
@@ -98,6 +110,7 @@ def recording(config: Config, session: Session) -> Iterator[Recorder | None]:
     queries = [StreamQuery(i.found.name, i.found.type or None, i.found.source_id or None) for i in sources]
     results = [StreamQuery(name=name) for name in session.engine.results.names() if _recorded(config, name)]
     recorder = Recorder(config.record.file, _unique([*queries, *results]))
+    _make_folder(config.record.file.parent)
     with working(f"starting the recording {config.record.file}"):
         recorder.start()
     try:
@@ -105,6 +118,15 @@ def recording(config: Config, session: Session) -> Iterator[Recorder | None]:
     finally:
         recorder.stop()
         say(f"recorded {recorder.size_bytes / 1e6:.1f} MB into {config.record.file}")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the folder {folder} of the recording cannot be made ({error.strerror}): choose another"
+        ) from None
 
 
 def _recorded(config: Config, name: str) -> bool:
@@ -125,6 +147,7 @@ def open_monitor(engine: str) -> subprocess.Popen[bytes] | None:
     return subprocess.Popen([sys.executable, "-m", "realtime.monitor", "--engine", engine])
 
 
-def require_file(path: Path, what: str) -> None:
-    if not path.exists():
-        raise UserError(f"{what} {path} does not exist: give the path of one that does")
+def require_free(path: Path | None) -> None:
+    """Raise UserError where a recording is to go to a file that exists: told before anything else is done."""
+    if path is not None and path.exists():
+        raise UserError(f"{str(path)!r} exists already and is not written over: choose another file name")

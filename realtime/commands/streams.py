@@ -7,11 +7,12 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
+from realtime.commands.options import seconds
 from realtime.sources.lsl import find_streams
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long to listen for answers (default: 2)")
+    parser.add_argument("--seconds", type=seconds, default=2.0, help="how long to listen for answers (default: 2)")
 
 
 def run(options: argparse.Namespace) -> int:

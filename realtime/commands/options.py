@@ -1,0 +1,26 @@
+"""Kinds of options that several commands take."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+
+def seconds(text: str) -> float:
+    """A length of time above 0, for argparse's `type`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number of seconds above 0")
+    return value
+
+
+def file_to_write(text: str) -> Path:
+    """A file in a folder that is there: better told before the work than after it."""
+    path = Path(text)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a file name in a folder that exists")
+    return path
