@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,7 +14,7 @@ from realtime.errors import UserError, nearest
 class Table(BaseModel):
     """A table of the file: a key that it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class StreamTable(Table):
@@ -27,14 +27,14 @@ class StreamTable(Table):
     @model_validator(mode="after")
     def _named(self) -> StreamTable:
         if not (self.name or self.type or self.source_id):
-            raise ValueError("give the stream's name, type or source_id")
+            raise ValueError("found no name, type or source_id, expected at least one: say which LSL stream it is")
         return self
 
 
 class SoundTable(StreamTable):
     """channel: label or number, from 0, of the stream's channel that carries what the patient hears."""
 
-    channel: str | int = 0
+    channel: str | Annotated[int, Field(strict=True, ge=0)] = 0
 
 
 class EcogTable(StreamTable):
@@ -65,14 +65,23 @@ class ModelTable(Table):
 
 
 class EngineTable(Table):
-    """wait_s: for the streams to appear. threads: torch's own; see docs/latency.md."""
+    """wait_s: for the streams to appear. threads: torch's own; more than one only helps when cores are idle."""
 
     name: str = Field("corticast", pattern=r"^[\w-]+$")
     wait_s: float = Field(10.0, gt=0)
     ring_s: float = Field(30.0, ge=1)
-    max_backlog_s: float = Field(5.0, gt=0)
+    max_backlog_s: float = Field(5.0, ge=0.2)
     score_window_s: float = Field(60.0, ge=30)
     threads: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _ring_holds_backlog(self) -> EngineTable:
+        if self.max_backlog_s >= self.ring_s:
+            raise ValueError(
+                f"found max_backlog_s = {self.max_backlog_s:g}, expected less than ring_s = {self.ring_s:g}: "
+                "shorten the one or lengthen the other"
+            )
+        return self
 
 
 class RecordTable(Table):
@@ -102,12 +111,16 @@ def load_config(path: Path) -> Config:
             f"configuration {path} cannot be read ({error.strerror}): give the path of a .toml file"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"configuration {path} is not valid TOML: {error}") from None
+        raise UserError(f"configuration {path} is not valid TOML: {error}; correct it there") from None
+    return _relative_to(checked(content, f"configuration {path}"), path.parent)
+
+
+def checked(content: dict[str, Any], origin: str) -> Config:
+    """The configuration in a table of tables; UserError in one line that begins with `origin`."""
     try:
-        config = Config.model_validate(content)
+        return Config.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"configuration {path}: {_first_mistake(error)}") from None
-    return _relative_to(config, path.parent)
+        raise UserError(f"{origin}: {_first_mistake(error)}") from None
 
 
 def _relative_to(config: Config, folder: Path) -> Config:
@@ -123,18 +136,39 @@ def _relative_to(config: Config, folder: Path) -> Config:
 
 
 def _first_mistake(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = [str(part) for part in first["loc"]]
+    """One mistake of perhaps many; a misspelt key first, because what it should be called is missing then too."""
+    errors = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    first = errors[0]
+    where = _place(first["loc"])
     key = ".".join(where) or "the file"
     if first["type"] == "extra_forbidden":
         known = _known_keys(where[:-1])
         return f"unknown key {key!r}{nearest(where[-1], known)}; known here: {', '.join(known)}"
     if first["type"] == "missing":
-        return f"{key!r} is missing: add it, as configs/live.toml does"
-    message = first["msg"].removeprefix("Value error, ")
-    if isinstance(first["input"], dict):
-        return f"[{key}]: {message}"
-    return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+        return f"table [{key}] is missing: add it, as configs/live.toml does"
+    if first["type"] == "value_error":
+        return f"[{key}]: {first['msg'].removeprefix('Value error, ')}"
+    expected = " or ".join(dict.fromkeys(_expected(e) for e in errors if _place(e["loc"]) == where))
+    return f"{key}: found {first['input']!r}, expected {expected}; correct it there"
+
+
+def _place(loc: tuple[int | str, ...]) -> list[str]:
+    """Tables, key and place in a list; without the member of a union, which pydantic names last."""
+    where: list[str] = []
+    for part in loc:
+        if len(where) == 2 and not isinstance(part, int):
+            break
+        where.append(str(part))
+    return where
+
+
+def _expected(error: Any) -> str:
+    if error["type"] in ("model_type", "model_attributes_type"):
+        return "a table"
+    if error["type"] == "string_pattern_mismatch":
+        return "letters, digits, _ and - alone"
+    found: str = error["msg"].removeprefix("Input should be ").replace("a valid tuple", "a list")
+    return found
 
 
 def _known_keys(tables: list[str]) -> list[str]:
