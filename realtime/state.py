@@ -27,7 +27,7 @@ def flatten(state: Any, name: str = "") -> dict[str, Any]:
 
 def save_state(state: Any) -> bytes:
     """Bytes of a state made of dataclasses, tuples, arrays (NumPy or torch), numbers and None."""
-    return save({name: np.ascontiguousarray(_to_numpy(leaf)) for name, leaf in flatten(state).items()})
+    return save({name: np.asarray(_to_numpy(leaf), order="C") for name, leaf in flatten(state).items()})
 
 
 def load_state(content: bytes, like: S) -> S:
