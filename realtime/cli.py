@@ -1,4 +1,7 @@
-"""The command line: `corticast COMMAND`. A foreseeable mistake is one line on stderr and exit status 2."""
+"""The command line: `corticast COMMAND`. A foreseeable mistake is one line on stderr and exit status 2.
+
+That line begins with `corticast:` and is the last; lines of progress may come before it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         return _command(words[0], words[1:])
     except UserError as error:
-        print(f"corticast: {error}", file=sys.stderr)
+        print(f"corticast: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("corticast: interrupted", file=sys.stderr)

@@ -16,6 +16,7 @@ from realtime.sources.pump import Arrivals, Counts, Event, Inlet, pump
 from realtime.stage import Chain
 
 WARM_UP_S = 3.0
+KEEP_S = 0.1  # of the newest rows when a lane skips
 
 
 @dataclass
@@ -128,12 +129,13 @@ class Lane:
     def _skip_if_late(self) -> None:
         if self._cursor.behind <= self._backlog_rows:
             return
-        skipped = self._cursor.skip_to(max(1, round(0.1 * self.spec.rate_hz)))
+        skipped = self._cursor.skip_to(min(self._backlog_rows, max(1, round(KEEP_S * self.spec.rate_hz))))
         self.skipped += skipped
         self._on_event({"event": "skip", "stream": self.spec.name, "rows": skipped})
 
     def _fail(self, error: Exception) -> None:
         self.error = error
+        self._ring.close()  # so that a chain that waits for rows ends too
         self._on_event({"event": "failed", "stream": self.spec.name, "reason": f"{type(error).__name__}: {error}"})
 
 

@@ -18,6 +18,7 @@ class Histogram:
         self.max_ms = float("nan")
 
     def add(self, value_ms: float) -> None:
+        value_ms = max(value_ms, 0.0)
         place = int(np.log(max(value_ms, SMALLEST_MS) / SMALLEST_MS) / np.log(GROWTH))
         self._counts[min(place, BINS - 1)] += 1
         self.count += 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 from realtime.align import Aligner
@@ -16,13 +18,20 @@ QUEUE = 4096
 class Scorer:
     """Takes predicted and observed rows from the lanes and hands aligned rows and scores on.
 
-    Putting rows in never waits: when this thread is QUEUE blocks behind, blocks are dropped and counted.
+    Putting rows in never waits: when this thread is QUEUE blocks behind, blocks are dropped and their rows counted.
+    What goes wrong ends the thread, is kept in `error` and told to on_error.
     """
 
-    def __init__(self, on_aligned: Callable[[Block], None], on_score: Callable[[Block], None], window_s: float = 60.0):
+    def __init__(
+        self,
+        on_aligned: Callable[[Block], None],
+        on_score: Callable[[Block], None],
+        window_s: float = 60.0,
+        on_error: Callable[[Exception], None] = lambda _error: None,
+    ):
         self.dropped = 0
         self.error: Exception | None = None
-        self._on_aligned, self._on_score = on_aligned, on_score
+        self._on_aligned, self._on_score, self._on_error = on_aligned, on_score, on_error
         self._queue: queue.Queue[tuple[str, Block] | None] = queue.Queue(QUEUE)
         self._aligner = Aligner()
         self._score = Score(window_s=window_s)
@@ -38,9 +47,11 @@ class Scorer:
         self._put("observed", block)
 
     def finish(self, timeout_s: float) -> None:
-        """Nothing more will come: align what waits and end."""
-        self._queue.put(None, timeout=timeout_s)
-        self._thread.join(timeout_s)
+        """Nothing more will come: align what waits and end. Never waits longer than timeout_s."""
+        until = time.monotonic() + timeout_s
+        with contextlib.suppress(queue.Full):  # nobody takes: its thread hangs or has ended
+            self._queue.put(None, timeout=timeout_s if self._thread.is_alive() else 0.001)
+        self._thread.join(max(0.0, until - time.monotonic()))
 
     def _put(self, kind: str, block: Block) -> None:
         try:
@@ -59,6 +70,7 @@ class Scorer:
             self._take(state)
         except Exception as error:
             self.error = error
+            self._on_error(error)
 
     def _take(self, state: ScoreState) -> ScoreState:
         while (aligned := self._aligner.take()) is not None:

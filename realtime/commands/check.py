@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from scipy.signal import welch
 
 from realtime.audio import sound_level_db
 from realtime.block import Block
+from realtime.commands import wiring
 from realtime.commands.options import seconds
 from realtime.commands.session import Session, open_session
 from realtime.config import Config, load_config
@@ -109,6 +109,8 @@ def _stream(lane: Lane, data: np.ndarray[tuple[int, int], np.dtype[np.float64]],
     near = abs(rate - spec.rate_hz) < max(RATE_SHARE, 0.5 / seconds) * spec.rate_hz
     found = f"{len(spec.channels)} channels, {rate:.1f} Hz received, {spec.rate_hz:g} Hz stated"
     yield Finding(f"stream {spec.name}", found, near, "check its program, the network and the rate that it states")
+    if lane.error is not None:
+        yield Finding(f"{spec.name}: lane", str(lane.error), False, "it stopped: correct what it names")
     gone = lane.lost + lane.skipped
     yield Finding(
         f"{spec.name}: loss", f"{lane.lost} lost, {lane.skipped} skipped", gone == 0, "check cable and network"
@@ -130,13 +132,16 @@ def _level(config: Config, session: Session, heard: _Listening) -> Finding:
 
 def _electrodes(config: Config, session: Session, heard: _Listening) -> Iterator[Finding]:
     spec, data = session.engine.ecog.spec, np.nan_to_num(heard.data("ecog"))
+    left_out = wiring.plan_for(config, session.header).bad
+    names = [name for name in session.engine.settings.electrodes if name not in left_out]
+    data = data[:, [spec.channels.index(name) for name in names]]
     if len(data) < spec.rate_hz:
         yield Finding("electrodes", "under a second received", False, "check that the amplifier's program sends")
         return
-    flat = [spec.channels[i] for i in np.flatnonzero(data.std(axis=0) < FLAT)]
+    flat = [names[i] for i in np.flatnonzero(data.std(axis=0) < FLAT)]
     yield Finding("flat electrodes", _names(flat), not flat, "check the connector, or list them in [ecog] bad")
     mains = float(config.ecog.mains_hz)
-    hum = [spec.channels[i] for i in np.flatnonzero(_hum_ratio(data, spec.rate_hz, mains) > HUM_RATIO)]
+    hum = [names[i] for i in np.flatnonzero(_hum_ratio(data, spec.rate_hz, mains) > HUM_RATIO)]
     yield Finding(f"mains hum at {mains:g} Hz", _names(hum), not hum, "check ground and reference of these electrodes")
 
 
