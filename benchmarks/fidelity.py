@@ -1,0 +1,250 @@
+"""What the causal Whisper keeps of the offline one, how long it waits and what it costs.
+
+    python -m benchmarks.fidelity --rows 100+0 40+60 100+0@2 --json fidelity.json --picture fidelity.png
+
+A row is [MODE:]BLOCK+DELAY[@HISTORY], in ms, ms and s. Fidelity is measured on trials that trained nothing, in one large
+step (which equals small ones); time on 20 s of stream, one block at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.phone_probe import (
+    FRAME_SAMPLES,
+    RATE_HZ,
+    TEST,
+    TRAIN,
+    PhoneProbe,
+    Recovery,
+    Speech,
+    centred_cosine,
+    load_speech,
+)
+from encoders.weights import load_whisper, untrained_whisper
+from encoders.whisper import Encoder, StreamingSettings, offline_embedding, whisper_stages
+from realtime.block import Floats, regular
+from realtime.commands.console import machine_facts, say, working
+from realtime.errors import UserError
+from realtime.stage import Chain
+
+LOOK_AHEAD_MS = 12.5  # of the stem: what a frame needs past its end
+TIMED_S = 20.0  # with 10 s of history, one whole period of the caches' swaps
+NO_TAIL = ("20+0", "40+0", "60+0", "100+0", "200+0", "500+0", "1000+0")
+SHORT_HISTORY = ("40+0@2", "100+0@2", "100+0@5", "40+60@2", "40+60@5")
+TAIL = ("20+20", "20+40", "40+20", "20+80", "40+60", "60+40", "80+20", "20+180", "40+160", "100+100", "100+200")
+ROWS = (*NO_TAIL, *SHORT_HISTORY, *TAIL)
+FAST_ROWS = ("100+0", "40+60", "100+100")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Offline embeddings of one layer, and the phone accuracy that they give."""
+
+    train: list[Floats]
+    test: list[Floats]
+    phone_accuracy: float
+
+
+def parse_row(text: str, layer: int) -> StreamingSettings:
+    """`[MODE:]BLOCK+DELAY[@HISTORY]` to settings. Raises UserError for anything else."""
+    number = r"(\d+(?:\.\d+)?)"
+    found = re.fullmatch(rf"(?:([a-z]+):)?{number}\+{number}(?:@{number})?", text)
+    if not found:
+        raise UserError(
+            f"benchmark row {text!r} found, [MODE:]BLOCK+DELAY[@HISTORY] expected: such as 40+60 or cached:100+0@5"
+        )
+    mode, block, delay, history = found.groups()
+    return StreamingSettings(layer, float(block), float(history or 10), float(delay), mode or "cached")
+
+
+def embed(chain: Chain, sound: Floats) -> Floats:
+    """(frames, width) for all of a sound's frames; silence after it lets the last ones out."""
+    padded = np.concatenate([sound, np.zeros(round(chain.lag_s * RATE_HZ) + 60 * FRAME_SAMPLES, np.float32)])
+    return chain.layer(regular(padded[:, None], RATE_HZ)).data[: -(-len(sound) // FRAME_SAMPLES)]
+
+
+def reference(model: Any, layer: int, training: Sequence[Speech], testing: Sequence[Speech]) -> Reference:
+    train = [offline_embedding(model, s.sound, [layer])[layer] for s in training]
+    test = [offline_embedding(model, s.sound, [layer])[layer] for s in testing]
+    probe = PhoneProbe(train, [s.labels for s in training])
+    return Reference(train, test, probe.accuracy(test, [s.labels for s in testing]))
+
+
+def fidelity(
+    chain: Chain, offline: Reference, training: Sequence[Speech], testing: Sequence[Speech]
+) -> dict[str, float]:
+    """phone_accuracy, linear_r and cosine of a chain against the offline reference."""
+    train, test = [embed(chain, s.sound) for s in training], [embed(chain, s.sound) for s in testing]
+    probe = PhoneProbe(train, [s.labels for s in training])
+    return {
+        "phone_accuracy": probe.accuracy(test, [s.labels for s in testing]),
+        "linear_r": Recovery(offline.train, train).r(offline.test, test),
+        "cosine": centred_cosine(offline.test, test),
+    }
+
+
+def timing(chain: Chain, settings: StreamingSettings, sound: Floats) -> Row:
+    """ms_per_s and step_ms over TIMED_S of stream, one block at a time, once the history is full.
+
+    sound: (samples,), repeated as often as it takes.
+    """
+    warm = round((settings.history_s + 2) * RATE_HZ)
+    step = round(settings.block_ms * RATE_HZ / 1e3)
+    stream = regular(np.resize(sound, warm + round(TIMED_S * RATE_HZ))[:, None], RATE_HZ)
+    _, state = chain.step(stream.rows(0, warm), chain.initial_state())
+    steps_ms = []
+    for start in range(warm, len(stream), step):
+        began = time.perf_counter()
+        _, state = chain.step(stream.rows(start, start + step), state)
+        steps_ms.append(1e3 * (time.perf_counter() - began))
+    p50, p99 = np.percentile(steps_ms, [50, 99])
+    return {"ms_per_s": sum(steps_ms) / TIMED_S, "step_ms": {"p50": float(p50), "p99": float(p99)}}
+
+
+def measure(
+    options: argparse.Namespace, name: str, layer: int, training: Sequence[Speech], testing: Sequence[Speech]
+) -> list[Row]:
+    """The rows of one model and layer, the offline reference first."""
+    loaded = untrained_whisper(name, 0) if options.random_weights else load_whisper(name)
+    encoder = Encoder(loaded.model, layer, options.device, DTYPES[options.dtype])
+    asked = [parse_row(text, layer) for text in options.rows]
+    with working(f"{name}, layer {layer}: offline"):
+        offline = reference(loaded.model, layer, training, testing)
+    common = {
+        "device": options.device,
+        "threads": torch.get_num_threads(),
+        "dtype": options.dtype,
+        "random_weights": options.random_weights,
+        "student": None,
+        "offline_phone_accuracy": offline.phone_accuracy,
+    }
+    rows = [_row(name, layer, None, {**common, "dtype": "float32", "phone_accuracy": offline.phone_accuracy})]
+    with working(f"{name}, layer {layer}: causal") as progress:
+        for done, settings in enumerate(asked, start=1):
+            chain = whisper_stages(encoder, settings)
+            figures = fidelity(chain, offline, training, testing)
+            rows.append(_row(name, layer, settings, {**common, **figures, **timing(chain, settings, testing[0].sound)}))
+            progress(done / len(asked))
+    return rows
+
+
+def _row(model: str, layer: int, settings: StreamingSettings | None, figures: Row) -> Row:
+    """One entry of the JSON. settings None: the offline reference, which has no lag but the future's."""
+    if settings is None:
+        how: Row = {"mode": "offline", "block_ms": None, "history_s": None, "delay_ms": None, "lag_ms": None}
+        own: Row = {"linear_r": 1.0, "cosine": 1.0, "ms_per_s": None, "step_ms": None}
+    else:
+        lag_ms = settings.block_ms + settings.delay_ms + LOOK_AHEAD_MS
+        how = {"mode": settings.mode, "block_ms": settings.block_ms, "history_s": settings.history_s}
+        how |= {"delay_ms": settings.delay_ms, "lag_ms": lag_ms}
+        own = {}
+    return {"model": model, "layer": layer, **how, **own, **figures}
+
+
+def show(rows: Sequence[Row]) -> Table:
+    table = Table(title="Causal Whisper against offline Whisper")
+    columns = ["model", "layer", "mode", "block ms", "delay ms", "history s", "worst wait ms", "phone accuracy"]
+    for name in [*columns, "of offline", "linear r", "cosine", "ms per s", "step p50 ms", "step p99 ms"]:
+        table.add_column(name, justify="left" if name in ("model", "mode") else "right")
+    for row in rows:
+        step = row["step_ms"] or {"p50": None, "p99": None}
+        table.add_row(
+            row["model"],
+            str(row["layer"]),
+            row["mode"],
+            *(_text(row[name], "g") for name in ("block_ms", "delay_ms", "history_s", "lag_ms")),
+            _text(row["phone_accuracy"], ".3f"),
+            _text(row["phone_accuracy"] / row["offline_phone_accuracy"], ".3f"),
+            *(_text(row[name], ".3f") for name in ("linear_r", "cosine")),
+            *(_text(value, ".1f") for value in (row["ms_per_s"], step["p50"], step["p99"])),
+        )
+    return table
+
+
+def _text(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fidelity", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", nargs="+", default=["base"], help="Whisper models (default: base)")
+    parser.add_argument("--layer", nargs="+", type=int, default=[3], help="encoder blocks (default: 3)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--rows", nargs="+", default=ROWS, metavar="ROW", help="[MODE:]BLOCK+DELAY[@HISTORY]")
+    which.add_argument("--fast", dest="rows", action="store_const", const=FAST_ROWS, help="three rows only")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--dtype", default="float32", choices=DTYPES, help="of the causal encoder (default: float32)")
+    parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
+    parser.add_argument("--random-weights", action="store_true", help="an untrained model: for time, not for fidelity")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="draw fidelity against wait and against cost")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options, sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        say(str(error))
+        return 2
+    return 0
+
+
+def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    for text in options.rows:
+        parse_row(text, 1)
+    draw = _drawing() if options.picture else None
+    torch.set_num_threads(options.threads)
+    with working("aligning the speech"):
+        training, testing = load_speech(TRAIN), load_speech(TEST)
+    rows: list[Row] = []
+    for name in options.model:
+        for layer in options.layer:
+            rows += measure(options, name, layer, training, testing)
+    Console(width=180).print(show(rows))
+    content = {
+        "rows": rows,
+        "command": " ".join(["python -m benchmarks.fidelity", *arguments]),
+        "machine": machine_facts(),
+        "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "train_trials": TRAIN,
+        "test_trials": TEST,
+    }
+    if options.json:
+        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    if draw is not None:
+        draw(rows, options.picture)
+
+
+def _drawing() -> Any:
+    """Asked for before the work begins, so that a missing library costs nobody minutes."""
+    try:
+        from benchmarks.frontier import draw_frontier
+    except ImportError as error:
+        raise UserError(
+            "picture: found no matplotlib, expected 3.8 or later; run: pip install 'corticast[bench]'"
+        ) from error
+    return draw_frontier
+
+
+if __name__ == "__main__":
+    sys.exit(main())

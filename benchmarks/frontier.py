@@ -1,0 +1,87 @@
+"""The frontier as a picture: phone accuracy against the worst wait and against cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+Row = dict[str, Any]
+WAIT, COST = (
+    ("lag_ms", "Worst wait: block + delay + look-ahead (ms)"),
+    ("ms_per_s", "Computing per second of sound (ms)"),
+)
+TICKS = (10, 20, 30, 50, 70, 100, 200, 300, 500, 700, 1000)
+STYLES = {  # series: colour, marker
+    "no tail": ("#0072b2", "o"),
+    "tail": ("#d55e00", "s"),
+    "no tail, short history": ("#56b4e9", "v"),
+    "tail, short history": ("#e69f00", "^"),
+}
+
+
+def draw_frontier(rows: Sequence[Row], path: Path) -> None:
+    """One line of two panels for each model and layer, as PNG."""
+    groups = list(dict.fromkeys((row["model"], row["layer"]) for row in rows))
+    figure = Figure(figsize=(12.5, 5.2 * len(groups)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(groups), 2, sharey="row", squeeze=False)
+    for (model, layer), (left, right) in zip(groups, panels, strict=True):
+        own = [row for row in rows if (row["model"], row["layer"]) == (model, layer)]
+        for axes, (name, label) in zip((left, right), (WAIT, COST), strict=True):
+            _panel(axes, own, name, label)
+        threads, dtype = own[-1]["threads"], own[-1]["dtype"]
+        left.set_ylabel(f"Phone accuracy, {model} layer {layer}\n(39 phones, 20 ms frames, held-out trials)")
+        right.set_title(f"{own[-1]['device']}, {threads} thread{'s' if threads > 1 else ''}, {dtype}", fontsize=10)
+        left.set_title("labels: block + delay in ms, @ history in s where it is not 10", fontsize=10)
+    panels[0, 1].legend(loc="lower right", fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+def _panel(axes: Axes, rows: Sequence[Row], name: str, label: str) -> None:
+    offline = rows[0]["offline_phone_accuracy"]
+    axes.axhline(offline, color="0.4", linestyle="--", linewidth=1, label=f"offline ({offline:.3f})")
+    causal = [row for row in rows if row["mode"] != "offline"]
+    for series, (colour, marker) in STYLES.items():
+        points = [row for row in causal if _series(row) == series]
+        if points:
+            x, y = [row[name] for row in points], [row["phone_accuracy"] for row in points]
+            axes.scatter(x, y, color=colour, marker=marker, label=series, zorder=3)
+    best = _frontier(causal, name)
+    axes.step(
+        [r[name] for r in best], [r["phone_accuracy"] for r in best], where="post", color="0.75", label="frontier"
+    )
+    for row in causal:
+        axes.annotate(
+            _label(row), (row[name], row["phone_accuracy"]), xytext=(4, -9), textcoords="offset points", fontsize=7
+        )
+    axes.set_xscale("log")
+    ticks = [t for t in TICKS if 0.6 * min(r[name] for r in causal) < t < 1.6 * max(r[name] for r in causal)]
+    axes.set_xticks(ticks, [str(t) for t in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel(label)
+    axes.grid(alpha=0.3)
+
+
+def _series(row: Row) -> str:
+    tail = "tail" if row["delay_ms"] else "no tail"
+    return tail if row["history_s"] >= 10 else f"{tail}, short history"
+
+
+def _label(row: Row) -> str:
+    history = "" if row["history_s"] == 10 else f"@{row['history_s']:g}"
+    mode = "" if row["mode"] == "cached" else f"{row['mode']} "
+    return f"{mode}{row['block_ms']:g}+{row['delay_ms']:g}{history}"
+
+
+def _frontier(rows: Sequence[Row], name: str) -> list[Row]:
+    """The rows that nothing cheaper or sooner beats, from the cheapest."""
+    best: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row[name], -row["phone_accuracy"])):
+        if not best or row["phone_accuracy"] > best[-1]["phone_accuracy"]:
+            best.append(row)
+    return best
