@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch.nn import functional as F
 from whisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE, mel_filters
 
-from realtime.block import Block, Floats, Mask, Times
+from realtime.block import Block, Floats, Mask, Times, bad_samples
 
 PAD = N_FFT // 2
 FLOOR_BELOW_MAX = 8.0  # log10 units, as in Whisper
@@ -132,8 +132,7 @@ def whole_clip_log_mel(sound: torch.Tensor, mels: int) -> torch.Tensor:
 
 def bad_rows(x: Block) -> Mask:
     """(rows,) which rows of a sound or of what became of it are bad."""
-    bad = x.extra.get("bad")
-    rows: Mask = np.zeros(len(x), bool) if bad is None else np.any(np.asarray(bad, bool), axis=1)
+    rows: Mask = np.any(bad_samples(x, 1), axis=1)
     return rows
 
 

@@ -34,7 +34,7 @@ from encoders.patient_noise import (
     noise,
 )
 from encoders.phones import PHONE_CLASS, PhoneAlignment
-from realtime.block import Block, Mask, regular
+from realtime.block import Block, bad_samples, regular
 from realtime.stage import Chain, Stage
 
 Values = npt.NDArray[np.float64]
@@ -262,7 +262,7 @@ class SimulatedPatient:
             observed: Block | None = None
             sums = counts = np.zeros(0)
             for block in self._repeats(stimulus, _before_z_score(chain_factory()), seeds):
-                good = ~_bad(block)
+                good = ~bad_samples(block)
                 if observed is None:
                     observed, sums, counts = block, np.zeros(block.data.shape), np.zeros(block.data.shape)
                 else:
@@ -272,7 +272,7 @@ class SimulatedPatient:
                 if progress is not None:
                     progress(done, total)
             assert observed is not None
-            use = ~_bad(observed) & (counts >= repeats / 2)
+            use = ~bad_samples(observed) & (counts >= repeats / 2)
             parts.append((observed.data.astype(np.float64), sums / np.maximum(counts, 1), use))
         observed_rows, means, used = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return np.array([_correlation(observed_rows[u, e], means[u, e]) for e, u in enumerate(used.T)])
@@ -326,11 +326,6 @@ def _before_z_score(chain: Stage[Any]) -> Stage[Any]:
     return chain
 
 
-def _bad(block: Block) -> Mask:
-    bad: Mask = np.broadcast_to(np.asarray(block.extra.get("bad", False), bool), block.data.shape)
-    return bad
-
-
 def _reliability(repeats: Iterator[Block]) -> Values:
     """(electrodes,) root of the mean correlation between two repeats, from running sums over rows good in all."""
     blocks = 0
@@ -339,7 +334,7 @@ def _reliability(repeats: Iterator[Block]) -> Values:
     for block in repeats:
         data = block.data.astype(np.float64)
         rows, squares = (rows + data, squares + data**2) if blocks else (data, data**2)
-        good = (good & ~_bad(block)) if blocks else ~_bad(block)
+        good = (good & ~bad_samples(block)) if blocks else ~bad_samples(block)
         blocks += 1
     count = np.maximum(good.sum(axis=0), 1)
     mean = np.where(good, rows, 0).sum(axis=0) / count / blocks

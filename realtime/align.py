@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from realtime.block import Block, Mask, Times, concat
+from realtime.block import Block, Times, bad_samples, concat
 from realtime.errors import UserError
 
 ROW_RATE_HZ = 50.0
@@ -36,7 +36,7 @@ def put_on_grid(observed: Block, times: Times, row_rate_hz: float = ROW_RATE_HZ)
     upper = np.where(exact, lower, upper)  # a weight of zero would let a NaN through
     low, high = observed.data[lower].astype(np.float64), observed.data[upper].astype(np.float64)
     data = np.where(reached[:, None], low + weight * (high - low), np.nan).astype(np.float32)
-    mask = _bad(observed, electrodes)
+    mask = bad_samples(observed, electrodes)
     bad = mask[lower] | mask[upper] | np.isnan(data)
     return Block(data, times.copy(), 0, {"bad": bad})
 
@@ -56,7 +56,7 @@ def align(predicted: Block, observed: Block, row_rate_hz: float = ROW_RATE_HZ) -
         )
     on_grid = put_on_grid(observed, predicted.times, row_rate_hz)
     data = np.stack([np.asarray(predicted.data, np.float32), on_grid.data], axis=-1)
-    bad = np.asarray(on_grid.extra["bad"], np.bool_) | _bad(predicted, electrodes)
+    bad = np.asarray(on_grid.extra["bad"], np.bool_) | bad_samples(predicted, electrodes)
     return Block(data, on_grid.times, predicted.index, {"bad": bad})
 
 
@@ -142,14 +142,7 @@ class Aligner:
             self.untaken += dropped
 
 
-def _bad(x: Block, electrodes: int) -> Mask:
-    bad = x.extra.get("bad")
-    if bad is None:
-        return np.zeros((len(x), electrodes), np.bool_)
-    return np.broadcast_to(np.asarray(bad, np.bool_), (len(x), electrodes))
-
-
 def _copy(x: Block, index: int | None = None) -> Block:
     """The rows that an aligner keeps: data and bad, detached from the caller's arrays."""
-    extra = {"bad": np.array(_bad(x, x.data.shape[1]))}
+    extra = {"bad": bad_samples(x)}
     return Block(x.data.copy(), x.times.copy(), x.index if index is None else index, extra)

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.signal import firwin, kaiser_beta, upfirdn
 
-from realtime.block import Block, Floats, Mask, Times
+from realtime.block import Block, Floats, Mask, Times, bad_samples
 from realtime.errors import UserError
 
 MIN_RATE_HZ = 8000.0
@@ -18,37 +18,6 @@ QUIETEST_DB = -120.0
 STOP_BAND_DB = 80.0
 PASS_SHARE = 0.9  # of the Nyquist rate that limits; the stop-band begins at the Nyquist rate itself
 HALF_PERIODS = 51  # periods of the slower of both rates; Kaiser's estimate for the two figures above
-
-
-class Mono:
-    """One channel of a sound: (rows, channels) to (rows, 1), with its extra["bad"] (rows, 1).
-
-    A bad mask as wide as the data is cut to the channel, one of a single column is kept.
-    Raises UserError for a channel that the stream does not have.
-    """
-
-    lag_s = 0.0
-
-    def __init__(self, channel: int) -> None:
-        self.channel = channel
-
-    def initial_state(self) -> None:
-        return None
-
-    def step(self, x: Block, state: None) -> tuple[Block, None]:
-        channels = x.data.shape[1]
-        if not 0 <= self.channel < channels:
-            raise UserError(
-                f"sound channel {self.channel} asked for, but the stream has channels 0 to {channels - 1}: "
-                "name one of those as the sound's channel"
-            )
-        column = slice(self.channel, self.channel + 1)
-        bad = _bad(x)
-        bad = bad[:, column] if bad.shape[1] == channels else bad
-        return Block(x.data[:, column].copy(), x.times.copy(), x.index, {"bad": bad.copy()}), state
-
-    def layer(self, x: Block) -> Block:
-        return self.step(x, None)[0]
 
 
 @dataclass
@@ -91,7 +60,7 @@ class Resample:
     def step(self, x: Block, state: ResampleState) -> tuple[Block, ResampleState]:
         if not self.half:
             data = np.array(x.data, np.float32)
-            return Block(data, x.times.copy(), x.index, {"bad": _bad(x).copy()}), state
+            return Block(data, x.times.copy(), x.index, {"bad": bad_samples(x)}), state
         if not len(x) and state.start < 0:
             return self._restarted(x)[0], state
         if len(x):
@@ -105,7 +74,7 @@ class Resample:
 
     def _restarted(self, x: Block) -> tuple[Block, ResampleState]:
         first = -(-x.index * self.up // self.down)
-        bad = _bad(x)
+        bad = bad_samples(x)
         state = ResampleState(x.index, first, np.array(x.data, np.float32), x.times.copy(), bad.copy())
         return Block(state.data[:0], state.times[:0], first, {"bad": bad[:0]}), state
 
@@ -117,7 +86,7 @@ class Resample:
             state.next,
             np.concatenate([state.data, x.data], dtype=np.float32),
             np.concatenate([state.times, x.times]),
-            np.concatenate([state.bad, _bad(x)]),
+            np.concatenate([state.bad, bad_samples(x)]),
         )
 
     def _outputs(self, state: ResampleState, count: int) -> Block:
@@ -191,8 +160,3 @@ def _design(rate_hz: float, slower_hz: float, up: int, half: int) -> np.ndarray[
     for phase in range(up):
         taps[phase::up] /= taps[phase::up].sum()
     return taps
-
-
-def _bad(x: Block) -> Mask:
-    bad = x.extra.get("bad")
-    return np.zeros((len(x), 1), np.bool_) if bad is None else np.asarray(bad, np.bool_)

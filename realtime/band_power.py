@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from realtime.block import Block, Mask
+from realtime.block import Block, Mask, bad_samples
 from realtime.envelope import envelope_delay_s as measured_delay_s
 from realtime.envelope import ring_s
 from realtime.errors import UserError
 from realtime.filters import Values, after_gap, band_pass, filtered
-from realtime.repair import bad_samples
 
 EPSILON_UV2 = 0.01  # added to the mean square before its logarithm, as Angrick et al. 2024 do
 

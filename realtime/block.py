@@ -63,6 +63,12 @@ class Block:
         return Block(self.data[start:stop], self.times[start:stop], self.index + start, extra)
 
 
+def bad_samples(x: Block, columns: int | None = None) -> Mask:
+    """A copy of extra["bad"] as (rows, columns), by default as wide as the data; all False where x has none."""
+    wide = (len(x), x.data.shape[1] if columns is None else columns)
+    return np.array(np.broadcast_to(np.asarray(x.extra.get("bad", False), bool), wide))
+
+
 def concat(blocks: Sequence[Block]) -> Block:
     """Join consecutive blocks into one. Raises ValueError where one does not follow the other."""
     if not blocks:

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import butter, iirnotch, sosfilt, sosfilt_zi
 
-from realtime.block import Block
-from realtime.repair import bad_samples
+from realtime.block import Block, bad_samples
 
 Values = npt.NDArray[np.float64]
 

@@ -121,12 +121,6 @@ class Repair:
         return flat
 
 
-def bad_samples(x: Block) -> Mask:
-    """A copy of extra["bad"], the shape of the data; all False where x has none."""
-    found = x.extra.get("bad")
-    return np.zeros(x.data.shape, bool) if found is None else np.array(found, bool)
-
-
 def _held(values: Floats, lost: Mask, before: np.floating) -> Floats:
     """(time,) values whose lost entries are the last one that is not lost, or `before`."""
     last = np.maximum.accumulate(np.where(lost, -1, np.arange(len(values))))

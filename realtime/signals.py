@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from realtime.band_power import EPSILON_UV2, BandPower, check_band
-from realtime.block import Block
+from realtime.block import Block, bad_samples
 from realtime.envelope import envelope_delay_s, ring_s
 from realtime.errors import UserError
 from realtime.filters import Notch, band_pass
-from realtime.repair import Repair, bad_samples
+from realtime.repair import Repair
 from realtime.stage import Chain
 from realtime.zscore import ZScore, baseline
 

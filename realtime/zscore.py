@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from realtime.block import Block, Floats, Mask
-from realtime.repair import bad_samples
+from realtime.block import Block, Floats, Mask, bad_samples
 
 Values = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from realtime.audio import Mono, Resample, sound_level_db
+from realtime.audio import Resample, sound_level_db
 from realtime.block import Block, concat, regular
 from realtime.errors import UserError
 from tests.contract import random_cuts, verify_contract
@@ -85,24 +85,6 @@ def test_contract(rate_hz: float, index: int, seed: int, channels: int) -> None:
     x = Block(noise(rows, channels, seed), 5.0 + np.arange(rows) / rate_hz, index, {"bad": bad})
     y = verify_contract(Resample(rate_hz), x, random_cuts(rows, seed, 12), tolerance=0.0)
     assert y.index == math.ceil(index * 16000 / rate_hz)
-
-
-@FEW
-@given(st.integers(0, 700), st.integers(0, 2))
-def test_mono_contract(seed: int, channel: int) -> None:
-    rng = np.random.default_rng(seed)
-    x = Block(noise(300, 3, seed), np.arange(300) / 16000, seed, {"bad": rng.random((300, 3)) < 0.1})
-    y = verify_contract(Mono(channel), x, random_cuts(300, seed, 8))
-    assert np.array_equal(y.data[:, 0], x.data[:, channel])
-    assert np.array_equal(y.extra["bad"][:, 0], x.extra["bad"][:, channel])
-
-
-def test_mono_keeps_a_mask_of_one_column_and_refuses_an_absent_channel() -> None:
-    bad = np.array([[False], [True]])
-    x = Block(noise(2, 3), np.arange(2.0), 0, {"bad": bad})
-    assert np.array_equal(Mono(2).layer(x).extra["bad"], bad)
-    with pytest.raises(UserError, match="channel 3 asked for, but the stream has channels 0 to 2"):
-        Mono(3).layer(x)
 
 
 def test_an_impulse_arrives_at_its_own_time() -> None:
