@@ -2,8 +2,8 @@
 
     python -m benchmarks.fidelity --rows 100+0 40+60 100+0@2 --json fidelity.json --picture fidelity.png
 
-A row is [MODE:]BLOCK+DELAY[@HISTORY], in ms, ms and s. Fidelity is measured on trials that trained nothing, in one large
-step (which equals small ones); time on 20 s of stream, one block at a time.
+A row is [MODE:]BLOCK+DELAY[@HISTORY], in ms, ms and s. Fidelity is measured on trials that trained nothing, in one
+large step (which equals small ones); time on 20 s of stream, one block at a time.
 """
 
 from __future__ import annotations
