@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from himalaya.ridge import solve_group_ridge_random_search
 from scipy.linalg import eigh
+from threadpoolctl import threadpool_limits
 
 from encoders.projection import Projection, fit_projection
 from realtime.block import Block, Floats, Mask
@@ -144,9 +145,9 @@ def fit_ridge(
     x -= x_mean
     y = np.where(good, y - y_mean, np.float32(0))
     windows = lag_windows(config)
-    if choice is None:
-        choice = _choose(x, y, windows, config)
-    coefficients = _solve(x, y, good, windows, choice, config.imputations)
+    with threadpool_limits(limits=1, user_api="blas"):  # more spin while another process holds a core
+        choice = _choose(x, y, windows, config) if choice is None else choice
+        coefficients = _solve(x, y, good, windows, choice, config.imputations)
     offset = _masked_mean(y - x @ coefficients, good)
     intercept = np.where(good.any(axis=0), y_mean + offset - x_mean @ coefficients, 0)
     shaped = coefficients.reshape(config.lag_functions, projection.components, -1)  # (K P, E) -> (K, P, E)

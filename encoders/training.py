@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from encoders.lstm_attention import FRAME_RATE_HZ, LstmAttention, LstmAttentionConfig, LstmAttentionStage
@@ -99,8 +98,7 @@ def fit(segments: Sequence[Aligned], config: FitConfig, progress: Progress | Non
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     try:
-        with threadpool_limits(limits=1, user_api="blas"):
-            return _fit(segments, config, tell)
+        return _fit(segments, config, tell)
     finally:
         torch.set_num_threads(threads)
 

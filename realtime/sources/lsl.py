@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,10 @@ except (ImportError, RuntimeError, OSError) as error:  # a wheel without liblsl 
         f"the LSL library could not be loaded ({str(error).splitlines()[0]}): install pylsl 1.18.6 or newer on a "
         "system it has liblsl for, or point the environment variable PYLSL_LIB at liblsl 1.18"
     ) from None
+
+LSL_FILES = (Path("lsl_api.cfg"), Path.home() / "lsl_api" / "lsl_api.cfg", Path("/etc/lsl_api/lsl_api.cfg"))
+if "LSLAPICFG" not in os.environ and not any(path.exists() for path in LSL_FILES):
+    pylsl.set_config_content("[log]\nlevel = -2\n")  # errors only: its notes go between our lines
 
 __all__ = [
     "Arrivals",

@@ -1,0 +1,45 @@
+"""A linear layer whose weight is laid out once for the machine."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+PACKED_ROWS = 16  # the layout is chosen for steps of about so many rows; measured as good at 5 and at 500
+
+
+class Linear:
+    """x (..., inputs) to x @ weight.T + bias (..., outputs), in the weight's own type.
+
+    On a CPU the weight is kept in oneDNN's blocked layout where torch offers that: with few rows it is two to three
+    times as fast as torch's default matrix product, whose time is spent on reading a weight that lies badly.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor):
+        self.bias = bias
+        self._packed = _packed(weight)
+        self._weight = weight if self._packed is None else None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if self._packed is None:
+            assert self._weight is not None
+            return F.linear(x, self._weight, self.bias)
+        result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
+        return result
+
+
+def _packed(weight: torch.Tensor) -> torch.Tensor | None:
+    """The weight in oneDNN's layout, or None where this torch, device or type has none."""
+    if weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.bfloat16):
+        return None
+    if not torch.backends.mkldnn.is_available():
+        return None
+    if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return None
+    try:
+        packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)
+        probe = weight.new_zeros(1, weight.shape[1])
+        torch.ops.mkldnn._linear_pointwise(probe, packed, None, "none", [], "")
+    except (RuntimeError, AttributeError):  # operators that torch keeps to itself may go or change
+        return None
+    return packed
