@@ -47,15 +47,20 @@ class EcogTable(StreamTable):
 
 
 class WhisperTable(Table):
-    """Which Whisper, which layer, and how it is made causal. A model file knows; without one these count."""
+    """Which Whisper, which layer, and how it is made causal. A model file knows; without one these count.
+
+    device: where it is computed, which no model file fixes.
+    """
 
     model: str = "base"
     file: Path | None = None
     layer: int = Field(3, ge=1)
-    mode: Literal["cached"] = "cached"
+    mode: Literal["cached", "window"] = "cached"
     block_ms: float = Field(100.0, gt=0)
     delay_ms: float = Field(0.0, ge=0)
     history_s: float = Field(10.0, gt=0)
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 class ModelTable(Table):
@@ -144,7 +149,7 @@ def _first_mistake(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = _known_keys(where[:-1])
         return f"unknown key {key!r}{nearest(where[-1], known)}; known here: {', '.join(known)}"
-    if first["type"] == "missing":
+    if first["type"] == "missing" and len(where) == 1:
         return f"table [{key}] is missing: add it, as configs/live.toml does"
     if first["type"] == "value_error":
         return f"[{key}]: {first['msg'].removeprefix('Value error, ')}"
@@ -165,6 +170,8 @@ def _place(loc: tuple[int | str, ...]) -> list[str]:
 def _expected(error: Any) -> str:
     if error["type"] in ("model_type", "model_attributes_type"):
         return "a table"
+    if error["type"] == "missing":
+        return "one value more"
     if error["type"] == "string_pattern_mismatch":
         return "letters, digits, _ and - alone"
     found: str = error["msg"].removeprefix("Input should be ").replace("a valid tuple", "a list")
