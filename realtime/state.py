@@ -37,7 +37,11 @@ def load_state(content: bytes, like: S) -> S:
 
 
 def _to_numpy(leaf: Any) -> np.ndarray[Any, Any]:
-    return leaf.detach().cpu().numpy() if hasattr(leaf, "detach") else np.asarray(leaf)
+    if not hasattr(leaf, "detach"):
+        return np.asarray(leaf)
+    tensor = leaf.detach().cpu()
+    array: np.ndarray[Any, Any] = (tensor.float() if "bfloat16" in str(tensor.dtype) else tensor).numpy()
+    return array  # NumPy has no bfloat16; loading casts back to it exactly
 
 
 def _rebuild(like: Any, arrays: dict[str, np.ndarray[Any, Any]], name: str) -> Any:

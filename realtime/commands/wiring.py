@@ -10,7 +10,7 @@ import torch
 
 from encoders.model_file import BrainModel, ModelHeader
 from encoders.weights import LoadedWhisper, load_whisper
-from encoders.whisper import Encoder, StreamingSettings, whisper_stages
+from encoders.whisper import StreamingSettings, pick_device, streaming_encoder, whisper_stages
 from realtime.audio import Resample
 from realtime.block import Block, Spec, regular
 from realtime.config import Config, EcogTable, WhisperTable
@@ -37,14 +37,15 @@ class Embedding:
         return {"name": self.whisper.name, "sha256": self.whisper.sha256, **asdict(self.settings)}
 
 
-def embedding_of(table: WhisperTable, device: str = "cpu") -> Embedding:
+def embedding_of(table: WhisperTable) -> Embedding:
     """The Whisper that a configuration asks for."""
-    settings = StreamingSettings(table.layer, table.block_ms, table.history_s, table.delay_ms, table.mode)
-    return embedding(load_whisper(table.model, table.file), settings, device)
+    settings = StreamingSettings(table.layer, table.block_ms, table.history_s, table.delay_ms, table.mode, table.dtype)
+    return embedding(load_whisper(table.model, table.file), settings, table.device)
 
 
-def embedding(whisper: LoadedWhisper, settings: StreamingSettings, device: str = "cpu") -> Embedding:
-    encoder = Encoder(whisper.model, settings.layer, device)
+def embedding(whisper: LoadedWhisper, settings: StreamingSettings, device: str = "auto") -> Embedding:
+    """device: `auto` (CUDA where there is one), `cpu` or `cuda`."""
+    encoder = streaming_encoder(whisper.model, settings, pick_device(device))
     return Embedding(whisper, settings, whisper_stages(encoder, settings), encoder.width)
 
 
@@ -61,12 +62,12 @@ def embedding_for(header: ModelHeader, table: WhisperTable | None = None) -> Emb
             f"the model was fitted to Whisper {name!r} with sha256 {sha256[:12]}, but these weights have "
             f"{whisper.sha256[:12]}; use the same weights or fit anew"
         )
-    return embedding(whisper, settings)
+    return embedding(whisper, settings, table.device if table else "auto")
 
 
 def _check_table(table: WhisperTable, name: str, settings: StreamingSettings) -> None:
     fitted = {"model": name, **asdict(settings)}
-    for key in table.model_fields_set - {"file"}:
+    for key in table.model_fields_set - {"file", "device"}:
         if getattr(table, key) != fitted[key]:
             raise UserError(
                 f"[whisper] {key} = {getattr(table, key)!r}, but the model was fitted with {fitted[key]!r}: "

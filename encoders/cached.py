@@ -1,0 +1,232 @@
+"""Causal Whisper, `cached` mode: block-causal attention over a key-value cache of bounded history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from encoders.encoder import FRAME_S, POSITIONS, Encoder, attention
+from encoders.frames import BlockStage, FrameRing, Numbers
+from encoders.graph import StaticCall
+from realtime.errors import UserError
+
+Part = tuple["Cache", int]  # a cache, and how many blocks are to be appended to it
+Visible = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # keys, values, mask
+Store = Callable[[int, torch.Tensor, torch.Tensor], Visible]  # (layer, new keys, new values): kept, and what is visible
+
+
+@dataclass
+class Cache:
+    """Keys and values of the frames last committed, and where they stand in Whisper's positions."""
+
+    keys: torch.Tensor  # (depth, heads, history + block + tail, size): a ring, then room for the tail
+    values: torch.Tensor
+    base: int  # frame, counted from the stream's last restart, that has position 0
+    frames: int  # frames committed since `base`
+
+
+@dataclass
+class WhisperState:
+    ring: FrameRing
+    main: Cache
+    standby: Cache
+
+
+class CausalWhisper(BlockStage[WhisperState]):
+    """Stem frames (time, width) to hidden states (time, width * len(layers)), 50 rows a second: `cached` mode.
+
+    A block's frames attend to each other, to the `history` frames committed before it, and to the `tail` frames after
+    it, which are encoded again with the next block: so the newest frames wait for block + tail frames and cost a step
+    of as many, whatever the stream's length.
+
+    Before the 1500 positions run out, a second cache with fresh positions fills over the last `history`
+    frames, two blocks a step, in the same pass, and takes over. graph: whether single blocks go through buffers of
+    fixed shape, captured as a CUDA graph where there is CUDA; None: on CUDA alone.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        block: int,
+        history: int = 500,
+        tail: int = 0,
+        layers: Sequence[int] = (),
+        graph: bool | None = None,
+    ):
+        if block < 1 or tail < 0 or history < block:
+            raise UserError(f"Whisper's block {block}, tail {tail} and history {history} frames do not fit together")
+        piece = max(block, 250 // block * block)
+        super().__init__(encoder, block, tail, tuple(sorted(layers)) or (encoder.depth,), piece)
+        self.history = history // block * block
+        self.epoch = (POSITIONS - tail) // block * block  # frames that one cache can take
+        if self.epoch < 2 * self.history:
+            raise UserError(
+                f"a history of {self.history * FRAME_S:g} s is too long: at most {self.epoch * FRAME_S / 2:g} s fit"
+            )
+        self._slots = self.history + block  # of the ring; the tail's lie behind
+        self._fill_frames = -(-self.history // (2 * block)) * block  # how long before a swap the second cache begins
+        self._kept = self._fill_frames + piece + 2 * block + tail
+        on_cuda = encoder.device.type == "cuda"
+        self._static = self._static_call(capture=on_cuda) if (on_cuda if graph is None else graph) else None
+
+    def _fresh(self, index: int) -> WhisperState:
+        ring = FrameRing.empty(self._kept, self.encoder.width, index)
+        return WhisperState(ring, self._empty_cache(0), self._empty_cache(self._standby_base(0)))
+
+    def _empty_cache(self, base: int) -> Cache:
+        encoder = self.encoder
+        shape = (encoder.depth, encoder.heads, self._slots + self.tail, encoder.width // encoder.heads)
+        keys = torch.zeros(shape, dtype=encoder.dtype, device=encoder.device)
+        return Cache(keys, torch.zeros_like(keys), base, 0)
+
+    def _standby_base(self, base: int) -> int:
+        return base + self.epoch - self.history
+
+    def _encode(self, state: WhisperState, blocks: int) -> list[torch.Tensor]:
+        """The caches swap at fixed frames, wherever a step happens to end."""
+        results, ring = [], state.ring
+        while blocks:
+            count = min(blocks, (self.epoch - state.main.frames) // self.block)
+            ring.done += count * self.block
+            results.append(self._append(ring, (state.main, count), (state.standby, self._standby_blocks(state))))
+            blocks -= count
+            if state.main.frames == self.epoch:
+                fresh = replace(state.main, base=self._standby_base(state.standby.base), frames=0)
+                state.main, state.standby = state.standby, fresh
+        return results
+
+    def _standby_blocks(self, state: WhisperState) -> int:
+        """How many blocks the second cache is behind: half a history before the swap it begins to take two for one."""
+        since_begin = state.ring.done - (state.main.base + self.epoch - self._fill_frames)
+        wanted = min(2 * max(0, since_begin), self.history) // self.block
+        return max(0, wanted - state.standby.frames // self.block)
+
+    def _append(self, ring: FrameRing, main: Part, standby: Part) -> torch.Tensor:
+        """Append blocks to both caches; the hidden states of main's, (blocks * block, width * layers)."""
+        if self._static is not None and main[1] == 1:
+            result = self._append_static(ring, main[0])
+            for _ in range(standby[1]):
+                self._append_static(ring, standby[0])
+            return result
+        parts = [part for part in (main, standby) if part[1]]
+        stores = [self._store_one(cache) if blocks == 1 else self._store_many(cache, blocks) for cache, blocks in parts]
+        sizes = [blocks * (self.block + self.tail) for _, blocks in parts]
+        committed = self._committed(main[1])
+
+        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            last = layer + 1 == self.encoder.depth
+            queries = [q] if last else torch.split(q, sizes, dim=1)  # nothing reads standby's last hidden states
+            contexts = []
+            for number, (new_k, new_v) in enumerate(
+                zip(torch.split(k, sizes, dim=1), torch.split(v, sizes, dim=1), strict=True)
+            ):
+                keys, values, mask = stores[number](layer, new_k, new_v)
+                if number < len(queries):
+                    seen = mask[committed] if last and mask is not None else mask
+                    contexts.append(attention(queries[number], keys, values, seen))
+            return contexts[0] if len(contexts) == 1 else torch.cat(contexts, dim=1)
+
+        x = torch.cat([self._input(ring, cache, blocks) for cache, blocks in parts])
+        kept = self.encoder.run(x, attend, self.layers, committed)
+        for cache, blocks in parts:
+            cache.frames += blocks * self.block
+        return torch.cat(kept, dim=1)
+
+    def _input(self, ring: FrameRing, cache: Cache, blocks: int) -> torch.Tensor:
+        """Each block and its tail, positions added: (blocks * (block + tail), width)."""
+        own = (cache.frames + self.block * np.arange(blocks)[:, None] + np.arange(self.block + self.tail)).reshape(-1)
+        frames = ring.frames(own + cache.base).to(self.encoder.device)
+        return frames + self.encoder.positions[torch.from_numpy(own)]
+
+    def _committed(self, blocks: int) -> slice | torch.Tensor:
+        """Which rows of blocks with their tails are committed."""
+        if blocks == 1 or not self.tail:
+            return slice(0, blocks * self.block)
+        rows = np.arange(blocks)[:, None] * (self.block + self.tail) + np.arange(self.block)
+        return torch.from_numpy(rows.reshape(-1))
+
+    def _store_one(self, cache: Cache) -> Store:
+        """One block: into the ring, its tail behind; all that the ring then holds is visible."""
+        slot = cache.frames % self._slots
+        full = cache.frames + self.block >= self._slots
+        tail = self._slots if full else slot + self.block
+
+        def store(layer: int, k: torch.Tensor, v: torch.Tensor) -> Visible:
+            keys, values = cache.keys[layer], cache.values[layer]
+            for held, new in ((keys, k), (values, v)):
+                held[:, slot : slot + self.block] = new[:, : self.block]
+                held[:, tail : tail + self.tail] = new[:, self.block :]
+            return keys[:, : tail + self.tail], values[:, : tail + self.tail], None
+
+        return store
+
+    def _store_many(self, cache: Cache, blocks: int) -> Store:
+        """Several blocks at once: the history in order, then all blocks' frames, under a mask."""
+        past = min(cache.frames, self.history)
+        history = torch.arange(cache.frames - past, cache.frames) % self._slots
+        newest = torch.arange(cache.frames, cache.frames + blocks * self.block)[-self._slots :] % self._slots
+        committed = torch.arange(blocks * (self.block + self.tail))[self._committed(blocks)][-self._slots :]
+        mask = torch.from_numpy(self._mask(past, blocks)).to(self.encoder.device)
+
+        def store(layer: int, k: torch.Tensor, v: torch.Tensor) -> Visible:
+            keys = torch.cat([cache.keys[layer][:, history], k], dim=1)
+            values = torch.cat([cache.values[layer][:, history], v], dim=1)
+            cache.keys[layer][:, newest] = k[:, committed]
+            cache.values[layer][:, newest] = v[:, committed]
+            return keys, values, mask
+
+        return store
+
+    def _mask(self, past: int, blocks: int) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+        """(queries, keys), True where a query may look: own block and tail, and the history committed before it."""
+        size = self.block + self.tail
+        block_of = np.repeat(np.arange(blocks), size)
+        place = np.tile(np.arange(size), blocks)
+        start = block_of * self.block  # counted from the first new frame
+        frame = start + place
+        old: Numbers = np.arange(-past, 0)
+        own = block_of[:, None] == block_of
+        earlier = (place < self.block) & (frame < start[:, None]) & (frame >= start[:, None] - self.history)
+        before = old >= start[:, None] - self.history
+        mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = np.hstack([before, own | earlier])
+        return mask
+
+    def _static_call(self, capture: bool) -> StaticCall:
+        """One block through buffers of fixed shape: x, the slots that it takes, which slots are visible, the cache."""
+        cache, device = self._empty_cache(0), self.encoder.device
+        x = torch.zeros(self.block + self.tail, self.encoder.width, device=device)
+        slots = torch.arange(self.block + self.tail, device=device)
+        visible = torch.ones(1, self._slots + self.tail, dtype=torch.bool, device=device)
+        return StaticCall(self._one_block, (x, slots, visible, cache.keys, cache.values), capture)
+
+    def _one_block(
+        self, x: torch.Tensor, slots: torch.Tensor, visible: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> torch.Tensor:
+        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            keys[layer].index_copy_(1, slots, k)
+            values[layer].index_copy_(1, slots, v)
+            return attention(q, keys[layer], values[layer], visible)
+
+        return torch.cat(self.encoder.run(x, attend, self.layers, slice(0, self.block)), dim=1)
+
+    def _append_static(self, ring: FrameRing, cache: Cache) -> torch.Tensor:
+        """The state's cache is copied in and its new rows out, so that the states of one stage may interleave."""
+        assert self._static is not None
+        x, slots, visible, keys, values = self._static.buffers
+        slot = cache.frames % self._slots
+        taken = slice(slot, slot + self.block)
+        order = np.r_[taken, self._slots : self._slots + self.tail]
+        seen = np.arange(self._slots + self.tail)
+        x.copy_(self._input(ring, cache, 1))
+        slots.copy_(torch.from_numpy(order))
+        visible.copy_(torch.from_numpy((seen < cache.frames + self.block) | (seen >= self._slots))[None])
+        keys.copy_(cache.keys)
+        values.copy_(cache.values)
+        result = self._static().clone()
+        cache.keys[:, :, taken] = keys[:, :, taken]
+        cache.values[:, :, taken] = values[:, :, taken]
+        cache.frames += self.block
+        return result
