@@ -34,7 +34,7 @@ from encoders.patient_noise import (
     noise,
 )
 from encoders.phones import PHONE_CLASS, PhoneAlignment
-from realtime.block import Block, bad_samples, regular
+from realtime.block import Block, Mask, bad_samples, regular
 from realtime.stage import Chain, Stage
 
 Values = npt.NDArray[np.float64]
@@ -250,32 +250,39 @@ class SimulatedPatient:
     ) -> Values:
         """(electrodes,) correlation of one observed recording with the mean over independent noise repeats.
 
+        NaN for an electrode that has nothing to correlate. Arguments as of `responses`.
+        """
+        return ceilings(self.responses(stimuli, chain_factory, repeats, seed, progress))
+
+    def responses(
+        self,
+        stimuli: Sequence[Stimulus],
+        chain_factory: Callable[[], Stage[Any]],
+        repeats: int = 50,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Response]:
+        """For each stimulus, one observed recording and the mean over independent noise repeats.
+
         Both go through the chain; its z-score, which only shifts and scales, is left out, so that no row is lost to
-        its baseline. Masked rows and artefacts do not count. NaN for an electrode that has nothing to correlate.
-        progress: called with (recordings done, recordings in all).
+        its baseline. Masked rows and artefacts do not count. progress: called with (recordings done, in all).
         """
         total = len(stimuli) * (repeats + 1)
-        done = 0
-        parts = []
+        tell = progress or (lambda _done, _total: None)
+        found = []
         for number, stimulus in enumerate(stimuli):
             seeds = [CEILING_SEED + (seed * len(stimuli) + number) * 1000 + i for i in range(repeats + 1)]
-            observed: Block | None = None
-            sums = counts = np.zeros(0)
-            for block in self._repeats(stimulus, _before_z_score(chain_factory()), seeds):
+            recordings = self._repeats(stimulus, _before_z_score(chain_factory()), seeds)
+            observed = next(recordings)
+            sums, counts = np.zeros(observed.data.shape), np.zeros(observed.data.shape)
+            for done, block in enumerate(recordings, start=2):
                 good = ~bad_samples(block)
-                if observed is None:
-                    observed, sums, counts = block, np.zeros(block.data.shape), np.zeros(block.data.shape)
-                else:
-                    sums += np.where(good, block.data, 0.0)
-                    counts += good
-                done += 1
-                if progress is not None:
-                    progress(done, total)
-            assert observed is not None
-            use = ~bad_samples(observed) & (counts >= repeats / 2)
-            parts.append((observed.data.astype(np.float64), sums / np.maximum(counts, 1), use))
-        observed_rows, means, used = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        return np.array([_correlation(observed_rows[u, e], means[u, e]) for e, u in enumerate(used.T)])
+                sums += np.where(good, block.data, 0.0)
+                counts += good
+                tell(number * (repeats + 1) + done, total)
+            used = ~bad_samples(observed) & (counts >= repeats / 2)
+            found.append(Response(observed, sums / np.maximum(counts, 1), used))
+        return found
 
     def _repeats(self, stimulus: Stimulus, chain: Stage[Any], seeds: Sequence[int]) -> Iterator[Block]:
         """Recordings of those seeds through the chain, in order, without artefacts; two at work at a time."""
@@ -287,6 +294,22 @@ class SimulatedPatient:
 
         with ThreadPoolExecutor(2) as pool:
             yield from pool.map(one, seeds)
+
+
+@dataclass(frozen=True)
+class Response:
+    """observed: one recording through the chain. mean: (rows, electrodes) over repeats. used: where both count."""
+
+    observed: Block
+    mean: Values
+    used: Mask
+
+
+def ceilings(responses: Sequence[Response]) -> Values:
+    """(electrodes,) correlation of what was observed with the mean over repeats, over all responses' used rows."""
+    observed = np.concatenate([r.observed.data.astype(np.float64) for r in responses])
+    mean, used = (np.concatenate([getattr(r, name) for r in responses]) for name in ("mean", "used"))
+    return np.array([_correlation(observed[u, e], mean[u, e]) for e, u in enumerate(used.T)])
 
 
 PILOT_SEED, CEILING_SEED = 2**40, 2**41  # far from any recording's

@@ -117,7 +117,9 @@ def score_rows(aligned: list[Block], electrodes: tuple[str, ...]) -> list[dict[s
     r = correlation(predicted, observed, bad)
     null = shift_null(predicted, observed, bad, 50.0, NULL_DRAWS, seed=0)
     p_fdr = benjamini_hochberg(p_values(r, null))
-    p95, p99 = np.nanpercentile(null, [95, 99], axis=0) if np.isfinite(null).any() else np.full((2, len(r)), np.nan)
+    tested = np.isfinite(null).any(axis=0)  # a dead electrode has no null
+    p95, p99 = np.full((2, len(r)), np.nan)
+    p95[tested], p99[tested] = np.nanpercentile(null[:, tested], [95, 99], axis=0)
     return [
         {"name": n, "r": float(r[i]), "null_p95": float(p95[i]), "null_p99": float(p99[i]), "p_fdr": float(p_fdr[i])}
         for i, n in enumerate(electrodes)
