@@ -126,6 +126,7 @@ class Engine:
             self.scorer.finish(timeout_s)
         self._heart.join(timeout_s)
         self._tell({"event": "stopped", "engine": self.settings.name, "samples": self.samples()})
+        gc.unfreeze()
 
     def samples(self) -> dict[str, dict[str, int]]:
         """Rows received, lost and skipped of each lane."""
