@@ -37,16 +37,16 @@ from benchmarks.phone_probe import (
 )
 from encoders.weights import load_whisper, untrained_whisper
 from encoders.whisper import Encoder, StreamingSettings, offline_embedding, whisper_stages
-from realtime.block import Floats, regular
+from realtime.block import Block, Floats, regular
 from realtime.commands.console import machine_facts, say, working
 from realtime.errors import UserError
 from realtime.stage import Chain
 
 LOOK_AHEAD_MS = 12.5  # of the stem: what a frame needs past its end
 TIMED_S = 20.0  # with 10 s of history, one whole period of the caches' swaps
-NO_TAIL = ("20+0", "40+0", "60+0", "100+0", "200+0", "500+0", "1000+0")
-SHORT_HISTORY = ("40+0@2", "100+0@2", "100+0@5", "40+60@2", "40+60@5")
-TAIL = ("20+20", "20+40", "40+20", "20+80", "40+60", "60+40", "80+20", "20+180", "40+160", "100+100", "100+200")
+NO_TAIL = ("20+0", "40+0", "100+0", "200+0", "500+0")
+SHORT_HISTORY = ("100+0@2", "40+60@2")
+TAIL = ("20+20", "20+40", "20+80", "40+60", "60+40", "80+20", "40+160", "100+100", "100+200")
 ROWS = (*NO_TAIL, *SHORT_HISTORY, *TAIL)
 FAST_ROWS = ("100+0", "40+60", "100+100")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -104,19 +104,25 @@ def fidelity(
 def timing(chain: Chain, settings: StreamingSettings, sound: Floats) -> Row:
     """ms_per_s and step_ms over TIMED_S of stream, one block at a time, once the history is full.
 
-    sound: (samples,), repeated as often as it takes.
+    sound: (samples,), repeated as often as it takes. Of two passes the quicker counts: other programs only slow one.
     """
     warm = round((settings.history_s + 2) * RATE_HZ)
     step = round(settings.block_ms * RATE_HZ / 1e3)
     stream = regular(np.resize(sound, warm + round(TIMED_S * RATE_HZ))[:, None], RATE_HZ)
+    steps_ms = min((_timed_steps(chain, stream, warm, step) for _ in range(2)), key=sum)
+    p50, p99 = np.percentile(steps_ms, [50, 99])
+    return {"ms_per_s": sum(steps_ms) / TIMED_S, "step_ms": {"p50": float(p50), "p99": float(p99)}}
+
+
+def _timed_steps(chain: Chain, stream: Block, warm: int, step: int) -> list[float]:
+    """Milliseconds of each step of `step` samples after the first `warm`."""
     _, state = chain.step(stream.rows(0, warm), chain.initial_state())
     steps_ms = []
     for start in range(warm, len(stream), step):
         began = time.perf_counter()
         _, state = chain.step(stream.rows(start, start + step), state)
         steps_ms.append(1e3 * (time.perf_counter() - began))
-    p50, p99 = np.percentile(steps_ms, [50, 99])
-    return {"ms_per_s": sum(steps_ms) / TIMED_S, "step_ms": {"p50": float(p50), "p99": float(p99)}}
+    return steps_ms
 
 
 def measure(

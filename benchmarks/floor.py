@@ -49,9 +49,9 @@ class WholeFileFloor(Mel):
 
 def floors(mels: int) -> dict[str, Mel]:
     choices: dict[str, Mel] = {"whole file (sees the future)": WholeFileFloor(mels)}
-    for start, fall in [(1.0, 0.01), (1.0, 0.0), (1.0, 0.05), (1.0, 0.2), (0.5, 0.01), (1.5, 0.01), (2.0, 0.01)]:
+    slow = [(1.0, 0.01), (1.0, 0.0), (1.0, 0.05), (1.0, 0.1), (1.0, 0.2), (0.5, 0.01), (1.5, 0.01), (2.0, 0.01)]
+    for start, fall in [*slow, (0.5, 0.05), (1.5, 0.05)]:
         choices[f"maximum from {start:g}, falls {fall:g} /s"] = Mel(mels, start, fall)
-    choices["maximum from 1.5, falls 0.05 /s"] = Mel(mels, 1.5, 0.05)
     choices["constant maximum 1.5"] = ConstantFloor(mels, 1.5)
     return choices
 

@@ -42,7 +42,7 @@ class Mel:
     comes. A row with a bad sample in its window is bad. After a gap it restarts, keeping the maximum.
     """
 
-    def __init__(self, mels: int = 80, start_maximum: float = 1.0, fall_per_s: float = 0.01):
+    def __init__(self, mels: int = 80, start_maximum: float = 1.0, fall_per_s: float = 0.05):
         self.mels = mels
         self.start_maximum = start_maximum
         self.fall_per_row = fall_per_s * HOP_LENGTH / SAMPLE_RATE

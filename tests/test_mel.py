@@ -49,7 +49,7 @@ def test_stem_keeps_the_contract(cuts: list[int]) -> None:
 def test_mel_equals_the_slow_version_with_its_moving_floor() -> None:
     sound = babble(2.0)
     filters = whisper.audio.mel_filters("cpu", 80).double().numpy()
-    maxima = oracle.slow_maxima(oracle.raw_log_mel(sound, filters), 1.0, 0.01 * 160 / RATE)
+    maxima = oracle.slow_maxima(oracle.raw_log_mel(sound, filters), 1.0, 0.05 * 160 / RATE)
     expected = oracle.log_mel(sound, filters, maxima)
     found = Mel().layer(regular(sound[:, None], RATE))
     np.testing.assert_allclose(found.data, expected[: len(found)], atol=2e-5)
@@ -104,7 +104,7 @@ def test_after_a_gap_rows_start_anew_and_the_gap_shows() -> None:
 def test_silence_gives_finite_rows() -> None:
     mel = Mel().layer(regular(np.zeros((RATE, 1), np.float32), RATE))
     assert np.all(np.isfinite(mel.data))
-    assert np.ptp(mel.data) < 0.01
+    assert np.ptp(mel.data) < 0.02
 
 
 def test_bad_samples_mark_the_rows_that_heard_them() -> None:
