@@ -116,7 +116,8 @@ def load_config(path: Path) -> Config:
             f"configuration {path} cannot be read ({error.strerror}): give the path of a .toml file"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"configuration {path} is not valid TOML: {error}; correct it there") from None
+        reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
+        raise UserError(f"configuration {path} is not valid TOML: {reason}; correct it there") from None
     return _relative_to(checked(content, f"configuration {path}"), path.parent)
 
 

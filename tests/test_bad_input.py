@@ -26,6 +26,7 @@ from realtime.commands.session import open_session
 from realtime.config import load_config
 from realtime.lane import Lane, Step
 from realtime.sinks.lsl import Outlet
+from realtime.sources.lsl import StreamQuery
 from realtime.sources.recording import Recording, save_folder
 from tests.rig import ELECTRODES, TABLE, rows_of, small_model, small_recording, speech
 from tests.test_live import wait_until
@@ -92,6 +93,23 @@ def rig(whole_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     yield whole_rig
     for kind in set(whole_rig.open) - {"sound", "ecog"}:
         del whole_rig.open[kind]
+
+
+class Still:
+    """Stands where a connected LSL inlet would, for what is checked before a row flows."""
+
+    def __init__(self, query: StreamQuery, _wait_s: float):
+        kind = str(query.name).split(" ", 1)[1]
+        self.spec = replace(SPECS[kind], name=str(query.name))
+        self.warnings: list[str] = []
+
+    def connect(self) -> Still:
+        return self
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realtime.commands.session.LslInlet", Still)
 
 
 @pytest.fixture
@@ -258,11 +276,13 @@ def test_a_model_for_other_electrodes(
 
 
 @pytest.mark.parametrize("key", ["exclude", "bad"])
+@pytest.mark.usefixtures("still")
 def test_electrodes_that_the_stream_has_not(key: str, fails: Fails, write: Callable[..., Path]) -> None:
     line = fails("run", write(keys={f"ecog.{key}": ["AUXX"]}), quiet=False)
     assert "has no channel 'AUXX', did you mean 'AUX'?; it has 7: A1, A2" in line
 
 
+@pytest.mark.usefixtures("still")
 def test_a_sound_channel_that_the_stream_has_not(rig: Rig, fails: Fails, write: Callable[..., Path]) -> None:
     line = fails("run", write(keys={"sound.channel": "stimulis"}), quiet=False)
     assert f"stream '{rig.name('sound')}' has no channel 'stimulis', did you mean 'stimulus'?; it has 2: room" in line
@@ -287,11 +307,12 @@ def test_sound_below_8_khz_is_refused_with_the_reason(rig: Rig, fails: Fails, wr
     ("name", "words"),
     [
         ("w.pt", "is not a whole openai-whisper .pt file"),
-        ("model.bin", "w"),
-        ("w.safetensors", "w"),
+        ("model.bin", "is not a whole CTranslate2 Whisper model.bin: its version is"),
+        ("w.safetensors", "is not a whole safetensors file"),
         ("w.txt", "expected .pt, .bin (CTranslate2) or .safetensors"),
     ],
 )
+@pytest.mark.usefixtures("still")
 def test_damaged_weights(name: str, words: str, fails: Fails, write: Callable[..., Path], tmp_path: Path) -> None:
     file = tmp_path / name
     file.write_bytes(bytes(range(256)) * 40)
@@ -301,6 +322,7 @@ def test_damaged_weights(name: str, words: str, fails: Fails, write: Callable[..
     assert len(line) < 400
 
 
+@pytest.mark.usefixtures("still")
 def test_weights_cut_short(fails: Fails, write: Callable[..., Path], tmp_path: Path) -> None:
     (whole,) = cache_dir().glob("whisper-tiny.en-*.safetensors")
     short = tmp_path / "short.safetensors"
@@ -315,12 +337,13 @@ def test_weights_cut_short(fails: Fails, write: Callable[..., Path], tmp_path: P
         ({"whisper.file": "nowhere.pt"}, "no Whisper weights at"),
         ({"whisper.model": "tiny.em"}, "unknown Whisper model 'tiny.em', did you mean 'tiny.en'?"),
         ({"whisper.layer": 9}, "Whisper layer 9 does not exist: this model has layers 1 to 4"),
-        ({"whisper.block_ms": 30.0}, "30"),
+        ({"whisper.block_ms": 30.0}, "block of 30 ms and delay of 40 ms must be multiples of 20 ms"),
         ({"ecog.band_hz": [150.0, 70.0]}, "band of 150 to 70 Hz"),
         ({"ecog.band_hz": [70.0, 600.0]}, "between 0 and 500 Hz"),
         ({"ecog.exclude": [*ELECTRODES, "AUX"]}, "exclude leaves no electrode"),
     ],
 )
+@pytest.mark.usefixtures("still")
 def test_settings_that_do_not_fit(keys: dict[str, Any], words: str, fails: Fails, write: Callable[..., Path]) -> None:
     assert words in fails("run", write(keys=keys), quiet=False)
 
@@ -353,6 +376,7 @@ def test_a_damaged_model_file(damage: str, rig: Rig, fails: Fails, write: Callab
         ({"ecog.bad": ["A2"]}, "[ecog] bad = ('A2',), but the model was fitted with ()"),
     ],
 )
+@pytest.mark.usefixtures("still")
 def test_settings_that_the_model_was_not_fitted_with(
     keys: dict[str, Any], words: str, rig: Rig, fails: Fails, write: Callable[..., Path]
 ) -> None:
