@@ -15,29 +15,12 @@ from realtime.errors import UserError
 from tests.contract import verify_contract
 from tests.oracles import whisper as oracle
 from tests.test_mel import RATE, babble
-
-TOLERANCE_SD = 3e-4
-WIDTH = 24
+from tests.tiny_whisper import TOLERANCE_SD, WIDTH, in_sd, stem_block, tiny_whisper
 
 
-@pytest.fixture(scope="module")
-def small() -> whisper.model.Whisper:
-    """A small Whisper of random weights, for what does not depend on what it has learnt."""
-    torch.manual_seed(1)
-    dims = whisper.model.ModelDimensions(80, 1500, WIDTH, 3, 3, 100, 16, WIDTH, 3, 1)
-    model = whisper.model.Whisper(dims)
-    for parameter in model.parameters():
-        parameter.requires_grad_(False).mul_(1.5)
-    return model
-
-
-def stem_block(frames: int, seed: int = 0, width: int = WIDTH) -> Block:
-    data = np.random.default_rng(seed).normal(size=(frames, width)).astype(np.float32)
-    return regular(data, 50.0, start_s=10.0)
-
-
-def in_sd(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.max(np.abs(found - expected) / expected.std(axis=0)))
+@pytest.fixture(scope="module", name="small")
+def _small() -> whisper.model.Whisper:
+    return tiny_whisper()
 
 
 @settings(max_examples=12, deadline=None)

@@ -90,3 +90,18 @@ def _layer(block: Any, queries: F64, visible: F64) -> F64:
         contexts.append(softmax(q[:, part] @ k[:, part].T / np.sqrt(size), axis=-1) @ v[:, part])
     x = queries + _linear(np.concatenate(contexts, axis=1), block.attn.out)
     return x + _linear(gelu(_linear(_norm(x, block.mlp_ln), block.mlp[0])), block.mlp[2])
+
+
+def encode_windows(model: Any, frames: F64, depth: int, block: int, window: int, tail: int) -> F64:
+    """Each block out of a window of its own, with positions from 0 and all of it visible."""
+    encoder = model.encoder
+    positions = encoder.positional_embedding.double().numpy()
+    results = []
+    for start in range(0, (len(frames) - tail) // block * block, block):
+        stop = start + block + tail
+        hidden = frames[max(0, stop - window) : stop]
+        hidden = hidden + positions[: len(hidden)]
+        for number in range(depth):
+            hidden = _layer(encoder.blocks[number], hidden, hidden)
+        results.append(hidden[len(hidden) - tail - block : len(hidden) - tail])
+    return np.concatenate(results)
