@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from benchmarks.phone_probe import (
     load_speech,
 )
 from encoders.weights import load_whisper, untrained_whisper
-from encoders.whisper import Encoder, StreamingSettings, offline_embedding, whisper_stages
+from encoders.whisper import DTYPES, StreamingSettings, offline_embedding, streaming_encoder, whisper_stages
 from realtime.block import Block, Floats, regular
 from realtime.commands.console import machine_facts, say, working
 from realtime.errors import UserError
@@ -47,9 +47,9 @@ TIMED_S = 20.0  # with 10 s of history, one whole period of the caches' swaps
 NO_TAIL = ("20+0", "40+0", "100+0", "200+0", "500+0")
 SHORT_HISTORY = ("100+0@2", "40+60@2")
 TAIL = ("20+20", "20+40", "20+80", "40+60", "60+40", "80+20", "40+160", "100+100", "100+200")
-ROWS = (*NO_TAIL, *SHORT_HISTORY, *TAIL)
+WINDOW = ("window:100+0@2", "window:100+0@4", "window:100+100@4", "window:40+60@2")
+ROWS = (*NO_TAIL, *SHORT_HISTORY, *TAIL, *WINDOW)
 FAST_ROWS = ("100+0", "40+60", "100+100")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 Row = dict[str, Any]
 
@@ -63,7 +63,7 @@ class Reference:
     phone_accuracy: float
 
 
-def parse_row(text: str, layer: int) -> StreamingSettings:
+def parse_row(text: str, layer: int, dtype: str = "float32") -> StreamingSettings:
     """`[MODE:]BLOCK+DELAY[@HISTORY]` to settings. Raises UserError for anything else."""
     number = r"(\d+(?:\.\d+)?)"
     found = re.fullmatch(rf"(?:([a-z]+):)?{number}\+{number}(?:@{number})?", text)
@@ -72,7 +72,7 @@ def parse_row(text: str, layer: int) -> StreamingSettings:
             f"benchmark row {text!r} found, [MODE:]BLOCK+DELAY[@HISTORY] expected: such as 40+60 or cached:100+0@5"
         )
     mode, block, delay, history = found.groups()
-    return StreamingSettings(layer, float(block), float(history or 10), float(delay), mode or "cached")
+    return StreamingSettings(layer, float(block), float(history or 10), float(delay), mode or "cached", dtype)
 
 
 def embed(chain: Chain, sound: Floats) -> Floats:
@@ -88,9 +88,7 @@ def reference(model: Any, layer: int, training: Sequence[Speech], testing: Seque
     return Reference(train, test, probe.accuracy(test, [s.labels for s in testing]))
 
 
-def fidelity(
-    chain: Chain, offline: Reference, training: Sequence[Speech], testing: Sequence[Speech]
-) -> dict[str, float]:
+def fidelity(chain: Chain, offline: Reference, training: Sequence[Speech], testing: Sequence[Speech]) -> Row:
     """phone_accuracy, linear_r and cosine of a chain against the offline reference."""
     train, test = [embed(chain, s.sound) for s in training], [embed(chain, s.sound) for s in testing]
     probe = PhoneProbe(train, [s.labels for s in training])
@@ -127,29 +125,27 @@ def _timed_steps(chain: Chain, stream: Block, warm: int, step: int) -> list[floa
 
 def measure(
     options: argparse.Namespace, name: str, layer: int, training: Sequence[Speech], testing: Sequence[Speech]
-) -> list[Row]:
-    """The rows of one model and layer, the offline reference first."""
+) -> Iterator[Row]:
+    """The rows of one model and layer as they are done, the offline reference first."""
     loaded = untrained_whisper(name, 0) if options.random_weights else load_whisper(name)
-    encoder = Encoder(loaded.model, layer, options.device, DTYPES[options.dtype])
-    asked = [parse_row(text, layer) for text in options.rows]
+    asked = [parse_row(text, layer, options.dtype) for text in options.rows]
     with working(f"{name}, layer {layer}: offline"):
         offline = reference(loaded.model, layer, training, testing)
     common = {
         "device": options.device,
         "threads": torch.get_num_threads(),
-        "dtype": options.dtype,
         "random_weights": options.random_weights,
         "student": None,
         "offline_phone_accuracy": offline.phone_accuracy,
     }
-    rows = [_row(name, layer, None, {**common, "dtype": "float32", "phone_accuracy": offline.phone_accuracy})]
+    yield _row(name, layer, None, {**common, "dtype": "float32", "phone_accuracy": offline.phone_accuracy})
     with working(f"{name}, layer {layer}: causal") as progress:
         for done, settings in enumerate(asked, start=1):
-            chain = whisper_stages(encoder, settings)
+            chain = whisper_stages(streaming_encoder(loaded.model, settings, options.device), settings)
             figures = fidelity(chain, offline, training, testing)
-            rows.append(_row(name, layer, settings, {**common, **figures, **timing(chain, settings, testing[0].sound)}))
+            figures |= timing(chain, settings, testing[0].sound)
+            yield _row(name, layer, settings, {**common, "dtype": settings.dtype, **figures})
             progress(done / len(asked))
-    return rows
 
 
 def _row(model: str, layer: int, settings: StreamingSettings | None, figures: Row) -> Row:
@@ -222,21 +218,21 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     torch.set_num_threads(options.threads)
     with working("aligning the speech"):
         training, testing = load_speech(TRAIN), load_speech(TEST)
-    rows: list[Row] = []
-    for name in options.model:
-        for layer in options.layer:
-            rows += measure(options, name, layer, training, testing)
-    Console(width=180).print(show(rows))
     content = {
-        "rows": rows,
         "command": " ".join(["python -m benchmarks.fidelity", *arguments]),
         "machine": machine_facts(),
         "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "train_trials": TRAIN,
         "test_trials": TEST,
     }
-    if options.json:
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    rows: list[Row] = []
+    for name in options.model:
+        for layer in options.layer:
+            for row in measure(options, name, layer, training, testing):
+                rows.append(row)
+                if options.json:  # each time, so that what is done outlives an interruption
+                    options.json.write_text(json.dumps({"rows": rows, **content}, indent=1) + "\n", encoding="utf-8")
+    Console(width=180).print(show(rows))
     if draw is not None:
         draw(rows, options.picture)
 

@@ -1,7 +1,12 @@
-"""The frontier as a picture: phone accuracy against the worst wait and against cost."""
+"""The frontier as a picture: phone accuracy against the worst wait and against cost.
+
+python -m benchmarks.frontier a.json b.json --picture frontier.png
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,7 @@ STYLES = {  # series: colour, marker
     "tail": ("#d55e00", "s"),
     "no tail, short history": ("#56b4e9", "v"),
     "tail, short history": ("#e69f00", "^"),
+    "window": ("#009e73", "D"),
 }
 
 
@@ -68,14 +74,15 @@ def _panel(axes: Axes, rows: Sequence[Row], name: str, label: str) -> None:
 
 
 def _series(row: Row) -> str:
+    if row["mode"] == "window":
+        return "window"
     tail = "tail" if row["delay_ms"] else "no tail"
     return tail if row["history_s"] >= 10 else f"{tail}, short history"
 
 
 def _label(row: Row) -> str:
     history = "" if row["history_s"] == 10 else f"@{row['history_s']:g}"
-    mode = "" if row["mode"] == "cached" else f"{row['mode']} "
-    return f"{mode}{row['block_ms']:g}+{row['delay_ms']:g}{history}"
+    return f"{row['block_ms']:g}+{row['delay_ms']:g}{history}"
 
 
 def _frontier(rows: Sequence[Row], name: str) -> list[Row]:
@@ -85,3 +92,15 @@ def _frontier(rows: Sequence[Row], name: str) -> list[Row]:
         if not best or row["phone_accuracy"] > best[-1]["phone_accuracy"]:
             best.append(row)
     return best
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.frontier", description="Draw rows already measured.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="JSON", help="what benchmarks.fidelity wrote")
+    parser.add_argument("--picture", type=Path, required=True, metavar="PNG", help="where the picture goes")
+    options = parser.parse_args(arguments)
+    draw_frontier([row for file in options.files for row in json.loads(file.read_text())["rows"]], options.picture)
+
+
+if __name__ == "__main__":
+    main()
