@@ -28,6 +28,7 @@ HUM_RATIO = 100.0  # of the power in 1 Hz about the mains, to that 3 to 5 Hz bes
 FLAT = 1e-9
 FREE_GB = 5.0
 RATE_SHARE = 0.01
+CHUNK_S = 0.2  # by which the first and last arrival may mislead: sources send in chunks
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,13 @@ def run(options: argparse.Namespace) -> int:
     session = open_session(config)
     with _Listening(session) as heard:
         session.engine.failed.wait(options.seconds)
-    findings = [*_findings(config, session, heard, options.seconds)]
+    findings = [*_findings(config, session, heard)]
     table = Table("", "what", "found", "what to do")
     for finding in findings:
         table.add_row(
             "ok" if finding.good else "!", finding.what, finding.found, "" if finding.good else finding.advice
         )
-    Console().print(table)
+    Console(markup=False).print(table)
     return 0 if all(finding.good for finding in findings) else 1
 
 
@@ -67,6 +68,7 @@ class _Listening:
     def __init__(self, session: Session):
         self.session = session
         self.rows: dict[str, list[Block]] = {"sound": [], "ecog": []}
+        self.arrivals: dict[str, list[tuple[int, float]]] = {"sound": [], "ecog": []}  # (rows so far, seconds)
         for lane in (session.engine.sound, session.engine.ecog):
             self._tap(lane)
 
@@ -75,6 +77,8 @@ class _Listening:
 
         def tapped(y: Block, step: Step) -> None:
             self.rows[lane.name].append(step.x)
+            before = self.arrivals[lane.name][-1][0] if self.arrivals[lane.name] else 0
+            self.arrivals[lane.name].append((before + len(step.x), step.arrival_s))
             publish(y, step)
 
         lane.publish = tapped
@@ -94,19 +98,31 @@ class _Listening:
         return np.concatenate([block.data for block in blocks]).astype(np.float64)
 
 
-def _findings(config: Config, session: Session, heard: _Listening, seconds: float) -> Iterator[Finding]:
+def arrival_rate(arrivals: list[tuple[int, float]]) -> tuple[float, float]:
+    """Rows that arrived in a second, and the seconds over which that was measured.
+
+    arrivals: (rows so far, seconds) of each arrival. The first one only starts the watch: what came before it, such
+    as a source that was not yet sending, says nothing of the rate.
+    """
+    if len(arrivals) < 2 or arrivals[-1][1] <= arrivals[0][1]:
+        return 0.0, 0.0
+    span_s = arrivals[-1][1] - arrivals[0][1]
+    return (arrivals[-1][0] - arrivals[0][0]) / span_s, span_s
+
+
+def _findings(config: Config, session: Session, heard: _Listening) -> Iterator[Finding]:
     for name in ("sound", "ecog"):
-        yield from _stream(getattr(session.engine, name), heard.data(name), seconds)
+        yield from _stream(getattr(session.engine, name), heard)
     yield _level(config, session, heard)
     yield from _electrodes(config, session, heard)
     yield _disk(config)
     yield _latency(session)
 
 
-def _stream(lane: Lane, data: np.ndarray[tuple[int, int], np.dtype[np.float64]], seconds: float) -> Iterator[Finding]:
-    spec, counts = lane.spec, lane.counts
-    rate = counts.received / seconds
-    near = abs(rate - spec.rate_hz) < max(RATE_SHARE, 0.5 / seconds) * spec.rate_hz
+def _stream(lane: Lane, heard: _Listening) -> Iterator[Finding]:
+    spec, data = lane.spec, heard.data(lane.name)
+    rate, span_s = arrival_rate(heard.arrivals[lane.name])
+    near = span_s > 0 and abs(rate - spec.rate_hz) < max(RATE_SHARE, CHUNK_S / span_s) * spec.rate_hz
     found = f"{len(spec.channels)} channels, {rate:.1f} Hz received, {spec.rate_hz:g} Hz stated"
     yield Finding(f"stream {spec.name}", found, near, "check its program, the network and the rate that it states")
     if lane.error is not None:

@@ -12,14 +12,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-console = Console(stderr=True)
+console = Console(stderr=True, markup=False)  # names of streams and electrodes may hold brackets
 
 
 @contextlib.contextmanager
 def working(what: str) -> Iterator[Callable[[float], None]]:
     """A step that takes a while: yields a function to tell the share done, 0 to 1."""
     if not console.is_terminal:
-        console.print(f"{what} ...", highlight=False)
+        say(f"{what} ...")
         yield lambda _share: None
         return
     columns = (TextColumn("{task.description:<44}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
@@ -30,7 +30,7 @@ def working(what: str) -> Iterator[Callable[[float], None]]:
 
 
 def say(text: str) -> None:
-    console.print(text, highlight=False, markup=False)
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def has_screen() -> bool:

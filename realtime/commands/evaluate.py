@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         with working(f"predicting {path.name}") as progress:
             aligned += predict_recording(sound, ecog, _channel(options.channel), embedding, model, header, progress)
     rows = score_rows(aligned, header.electrodes)
-    Console().print(_table(rows))
+    Console(markup=False).print(_table(rows))
     if options.json:
         content = {"electrodes": rows, "whisper": embedding.facts, "machine": machine_facts()}
         options.json.write_text(json.dumps(content, indent=1, default=float) + "\n", encoding="utf-8")

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     finally:
         if window is not None:
             window.terminate()
-    out = Console()
+    out = Console(markup=False)
     out.print(health(engine, passed))
     if engine.latencies.compute.count:
         out.print(latency_table(engine.latencies))

@@ -33,5 +33,5 @@ def run(options: argparse.Namespace) -> int:
             "-" if stream.clock_offset_s is None else f"{stream.clock_offset_s * 1e3:.3f}",
             stream.source_id or "none: cannot be found again after a restart",
         )
-    Console().print(table)
+    Console(markup=False).print(table)
     return 0
