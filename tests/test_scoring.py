@@ -1,0 +1,60 @@
+"""The scoring thread: nobody waits for it, and its end is told."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from realtime.block import Block, regular
+from realtime.scoring import Scorer
+from tests.toys import PATIENCE_S
+
+
+def rows_50_hz(start: int, stop: int) -> Block:
+    data = np.random.default_rng(start).normal(size=(stop - start, 2)).astype(np.float32)
+    return regular(data, 50.0, start / 50.0, start)
+
+
+def test_a_hanging_consumer_of_scores_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realtime.scoring.QUEUE", 4)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def hang(_block: Block) -> None:
+        inside.set()
+        assert go_on.wait(PATIENCE_S)
+
+    scorer = Scorer(hang, lambda _score: None)
+    scorer.start()
+    scorer.add_observed(rows_50_hz(0, 10))
+    scorer.add_predicted(rows_50_hz(0, 5))
+    assert inside.wait(PATIENCE_S)
+    for start in range(10, 60, 5):
+        scorer.add_predicted(rows_50_hz(start, start + 5))
+    assert scorer.dropped == 6 * 5, "four of ten blocks found room"
+    scorer.finish(0.05)  # returns although nobody takes
+    go_on.set()
+    scorer._queue.put(None, timeout=PATIENCE_S)
+    scorer._thread.join(PATIENCE_S)
+    assert not scorer._thread.is_alive()
+    assert scorer.error is None
+
+
+def test_a_scorer_that_failed_says_so_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realtime.scoring.QUEUE", 4)
+    told: list[Exception] = []
+
+    def fail(_block: Block) -> None:
+        raise RuntimeError("no room to draw")
+
+    scorer = Scorer(fail, lambda _score: None, on_error=told.append)
+    scorer.start()
+    scorer.add_observed(rows_50_hz(0, 10))
+    scorer.add_predicted(rows_50_hz(0, 5))
+    scorer._thread.join(PATIENCE_S)
+    assert told == [scorer.error]
+    for start in range(10, 60, 5):
+        scorer.add_predicted(rows_50_hz(start, start + 5))
+    scorer.finish(PATIENCE_S)
+    assert scorer.dropped == 6 * 5
