@@ -223,14 +223,15 @@ def test_a_swap_of_caches_costs_no_phones(base_chain: Chain, training: list[Spee
     for shift in shifts:
         (found,) = at_every_distance(base_chain, sound, before, [shift])
         right.append(probe.right(found, labels))
-    spoken = labels[: len(right[0])] != SILENT
-    near = near_a_swap(base_chain, len(spoken), shifts)
+    hits, near = np.stack(right), near_a_swap(base_chain, len(right[0]), shifts)
     assert np.all(near.sum(axis=0) == 1)
-    hits = np.stack(right)
+    spoken = labels[: hits.shape[1]] != SILENT
     after_swap = np.sum(hits & near, axis=0)[spoken]
     elsewhere = np.sum(hits & ~near, axis=0)[spoken] / (len(shifts) - 1)
     difference = after_swap - elsewhere
-    error = difference.std() / np.sqrt(len(difference))
+    begins = np.arange(0, len(difference), AFTER_SWAP)  # the error is that of whole stretches: neighbours are alike
+    stretches = np.add.reduceat(difference, begins)
+    error = stretches.std() * np.sqrt(len(stretches)) / len(difference)
     print(
         f"{len(difference)} frames: {after_swap.mean():.4f} in the 2 s after a swap, {elsewhere.mean():.4f} elsewhere, "
         f"difference {difference.mean():+.4f} (standard error {error:.4f})"
