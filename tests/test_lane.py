@@ -148,6 +148,7 @@ def test_stop_works_off_what_has_arrived() -> None:
         one.send_and_hold(10)
         one.inlet.send(10, 200)
         one.stop.set()
+        one.lane._threads[0].join(PATIENCE_S)  # pulling has ended: all that is left to do is in the ring
         one.toy.go_on.set()
     assert one.heard.rows("out") == list(range(200))
 
