@@ -118,16 +118,13 @@ class CausalWhisper(BlockStage[WhisperState]):
 
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             last = layer + 1 == self.encoder.depth
-            queries = [q] if last else torch.split(q, sizes, dim=1)  # nothing reads standby's last hidden states
-            contexts = []
-            for number, (new_k, new_v) in enumerate(
-                zip(torch.split(k, sizes, dim=1), torch.split(v, sizes, dim=1), strict=True)
-            ):
-                keys, values, mask = stores[number](layer, new_k, new_v)
-                if number < len(queries):
-                    seen = mask[committed] if last and mask is not None else mask
-                    contexts.append(attention(queries[number], keys, values, seen))
-            return contexts[0] if len(contexts) == 1 else torch.cat(contexts, dim=1)
+            new = zip(torch.split(k, sizes, dim=1), torch.split(v, sizes, dim=1), strict=True)
+            visible = [store(layer, *pair) for store, pair in zip(stores, new, strict=True)]
+            if last:  # of main's committed rows alone
+                keys, values, mask = visible[0]
+                return attention(q, keys, values, None if mask is None else mask[committed])
+            queries = torch.split(q, sizes, dim=1)
+            return torch.cat([attention(mine, *seen) for mine, seen in zip(queries, visible, strict=True)], dim=1)
 
         x = torch.cat([self._input(ring, cache, blocks) for cache, blocks in parts])
         kept = self.encoder.run(x, attend, self.layers, committed)
@@ -139,6 +136,8 @@ class CausalWhisper(BlockStage[WhisperState]):
         """Each block and its tail, positions added: (blocks * (block + tail), width)."""
         own = (cache.frames + self.block * np.arange(blocks)[:, None] + np.arange(self.block + self.tail)).reshape(-1)
         frames = ring.frames(own + cache.base).to(self.encoder.device)
+        if blocks == 1:
+            return frames + self.encoder.positions[cache.frames : cache.frames + len(own)]
         return frames + self.encoder.positions[torch.from_numpy(own)]
 
     def _committed(self, blocks: int) -> slice | torch.Tensor:
@@ -166,8 +165,9 @@ class CausalWhisper(BlockStage[WhisperState]):
     def _store_many(self, cache: Cache, blocks: int) -> Store:
         """Several blocks at once: the history in order, then all blocks' frames, under a mask."""
         past = min(cache.frames, self.history)
-        history = torch.arange(cache.frames - past, cache.frames) % self._slots
-        newest = torch.arange(cache.frames, cache.frames + blocks * self.block)[-self._slots :] % self._slots
+        history = self._places(cache.frames - past, cache.frames)
+        end = cache.frames + blocks * self.block
+        newest = self._places(max(cache.frames, end - self._slots), end)
         committed = torch.arange(blocks * (self.block + self.tail))[self._committed(blocks)][-self._slots :]
         mask = torch.from_numpy(self._mask(past, blocks)).to(self.encoder.device)
 
@@ -179,6 +179,13 @@ class CausalWhisper(BlockStage[WhisperState]):
             return keys, values, mask
 
         return store
+
+    def _places(self, first: int, stop: int) -> slice | torch.Tensor:
+        """Where frames lie in the ring: a slice, which needs no gathering, unless they wrap around its end."""
+        begin = first % self._slots
+        if begin + stop - first <= self._slots:
+            return slice(begin, begin + stop - first)
+        return torch.arange(first, stop) % self._slots
 
     def _mask(self, past: int, blocks: int) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
         """(queries, keys), True where a query may look: own block and tail, and the history committed before it."""

@@ -30,13 +30,17 @@ def _small() -> whisper.model.Whisper:
     tail=st.sampled_from([0, 1, 4]),
     history=st.sampled_from([7, 35]),
 )
-def test_cached_keeps_the_contract(small: whisper.model.Whisper, cuts: list[int], block: int, tail: int, history: int):
+def test_cached_keeps_the_contract(
+    small: whisper.model.Whisper, cuts: list[int], block: int, tail: int, history: int
+) -> None:
     stage = CausalWhisper(Encoder(small, 2), block, history, tail)
     verify_contract(stage, stem_block(160), cuts, tolerance=TOLERANCE_SD, tolerance_in_sd=True)
 
 
 @pytest.mark.parametrize(("block", "tail", "history"), [(5, 0, 20), (1, 0, 9), (4, 0, 500), (2, 3, 16), (5, 5, 40)])
-def test_cached_equals_attention_over_explicit_sets(small: whisper.model.Whisper, block: int, tail: int, history: int):
+def test_cached_equals_attention_over_explicit_sets(
+    small: whisper.model.Whisper, block: int, tail: int, history: int
+) -> None:
     x = stem_block(90)
     found = CausalWhisper(Encoder(small, 3), block, history, tail).layer(x)
     expected = oracle.encode(small, x.data.astype(np.float64), 3, block, history // block * block, tail)

@@ -33,8 +33,8 @@ from tests.oracles import whisper as oracle
 from tests.test_mel import RATE, babble
 from tests.tiny_whisper import TOLERANCE_SD, in_sd, stem_block, tiny_whisper
 
-BFLOAT16_SD = 0.1  # largest difference from float32; bfloat16 has 8 bits, so one rounding is 0.4 %
-BFLOAT16_RMS_SD = 0.02
+BFLOAT16_SD = 0.06  # largest difference from float32; bfloat16 has 8 bits, so one rounding is 0.4 %
+BFLOAT16_RMS_SD = 0.012
 MODES: list[Any] = [
     lambda encoder: CausalWhisper(encoder, 5, 35, 3),
     lambda encoder: WindowWhisper(encoder, 5, 35, 3),
@@ -192,7 +192,7 @@ def test_silence_gives_finite_rows_and_is_forgotten(small: whisper.model.Whisper
 
 
 def test_settings_name_type_and_device(small: whisper.model.Whisper) -> None:
-    assert StreamingSettings(**{"layer": 2, "block_ms": 100.0}).dtype == "float32"  # a model file of before
+    assert StreamingSettings(layer=2, block_ms=100.0).dtype == "float32"  # a model file of before
     assert streaming_encoder(small, StreamingSettings(2, dtype="bfloat16")).dtype == torch.bfloat16
     with pytest.raises(UserError, match="float16' needs a CUDA device"):
         streaming_encoder(small, StreamingSettings(2, dtype="float16"))

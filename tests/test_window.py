@@ -30,7 +30,9 @@ def _small() -> whisper.model.Whisper:
     tail=st.sampled_from([0, 2, 7]),
     window=st.sampled_from([12, 50, 500]),
 )
-def test_window_keeps_the_contract(small: whisper.model.Whisper, cuts: list[int], block: int, tail: int, window: int):
+def test_window_keeps_the_contract(
+    small: whisper.model.Whisper, cuts: list[int], block: int, tail: int, window: int
+) -> None:
     stage = WindowWhisper(Encoder(small, 2), block, window, tail)
     verify_contract(stage, stem_block(120), cuts, tolerance=TOLERANCE_SD, tolerance_in_sd=True)
 
