@@ -166,7 +166,7 @@ def test_the_benchmark_writes_every_row(tmp_path: Path, monkeypatch: pytest.Monk
     assert offline["phone_accuracy"] == plain["offline_phone_accuracy"]
     assert (plain["lag_ms"], tail["lag_ms"], tail["history_s"], tail["student"]) == (112.5, 112.5, 1.0, None)
     assert 0 < tail["step_ms"]["p50"] <= tail["step_ms"]["p99"]
-    assert tail["ms_per_s"] == pytest.approx(25 * tail["step_ms"]["p50"], rel=2)
+    assert tail["ms_per_s"] >= 12.5 * tail["step_ms"]["p50"]  # 25 steps a second, half of them at least the median
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert fidelity.main(["--rows", "nonsense"]) == 2
 
