@@ -18,7 +18,9 @@ COMMANDS = {
     "run": "run the engine against LSL sources",
     "streams": "list the LSL streams on the network",
     "check": "look at a rig before a session: streams, hum, level, disk, latency",
+    "fit": "fit a model to calibration recordings",
     "evaluate": "score a model on recordings",
+    "distill": "train a causal student of Whisper on any speech, without labels",
     "monitor": "open the window on a running engine",
     "replay": "send a recording over LSL again",
 }

@@ -14,7 +14,8 @@ import pytest
 from encoders.model_file import load_model
 from realtime.block import Block
 from realtime.commands import wiring
-from realtime.commands.evaluate import one_timeline, pick_stream
+from realtime.commands.choose import pick_stream, sound_by_rate
+from realtime.commands.evaluate import ecog_of, one_timeline
 from realtime.commands.session import Session, open_session, recording
 from realtime.config import Config
 from realtime.lane import Step
@@ -78,9 +79,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Live:
     )
 
 
-def _tap(
-    session: Session, embeddings: list[Block], predicted: list[Block], observed: list[Block]
-) -> dict[str, float]:
+def _tap(session: Session, embeddings: list[Block], predicted: list[Block], observed: list[Block]) -> dict[str, float]:
     """Keep what the lanes make, and the time of the newest row that each has used."""
     newest_s: dict[str, float] = {}
     sound, ecog = session.engine.sound, session.engine.ecog
@@ -126,8 +125,8 @@ def test_not_a_sample_is_lost(live: Live) -> None:
 def test_the_recording_gives_the_live_rows_again(live: Live) -> None:
     header, embedding = live.session.header, live.session.embedding
     assert header is not None
-    sound = pick_stream(live.recorded, "sound", f"{PREFIX} sound", header)
-    ecog = pick_stream(live.recorded, "ecog", None, header)
+    sound = pick_stream(live.recorded, "sound", None, sound_by_rate)
+    ecog = pick_stream(live.recorded, "ecog", None, ecog_of(header))
     assert sound.anchor_s is not None, "the recorded status was not used"
     offline = run_chain(sound, wiring.sound_lane(sound.spec, "stimulus", embedding))
     found, times = rows_of(live.embeddings)

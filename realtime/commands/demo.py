@@ -130,7 +130,7 @@ def _report(demo: DemoSession, session: Session, aligned: list[Block]) -> dict[s
     facts = session.embedding.facts
     return {
         "simulated": True,
-        "electrodes": [_numbers({**truth, **row}) for truth, row in zip(demo.electrodes, scored, strict=True)],
+        "electrodes": [{**truth, **row} for truth, row in zip(demo.electrodes, scored, strict=True)],
         "model": {"shown": demo.training["kind"], "mean_validation_r": demo.training["mean_validation_r"]},
         "fit_seconds": demo.training["seconds"],
         "latency_ms": latency_facts(session.engine.latencies),
@@ -139,11 +139,6 @@ def _report(demo: DemoSession, session: Session, aligned: list[Block]) -> dict[s
         "whisper": {**facts, "model": facts["name"]},
         "machine": machine_facts(),
     }
-
-
-def _numbers(row: dict[str, Any]) -> dict[str, Any]:
-    """What is no number, such as the dead channel's r, becomes null: JSON knows no NaN."""
-    return {key: None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
 
 
 def _show(report: dict[str, Any], session: Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from encoders.model_file import BrainModel, ModelHeader, load_model
 from realtime.align import align
 from realtime.block import Block, concat
 from realtime.commands import wiring
+from realtime.commands.choose import pick_stream, sound_by_rate
 from realtime.commands.console import machine_facts, working
-from realtime.commands.options import file_to_write
-from realtime.errors import UserError, nearest
+from realtime.commands.options import channel, file_to_write
+from realtime.errors import UserError
 from realtime.offline import run_chain
-from realtime.sources.recording import RecordedStream, Recording, load_recording
+from realtime.sources.recording import RecordedStream, load_recording
 
 NULL_DRAWS = 500
 
@@ -30,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="what to score")
     parser.add_argument("--sound", help="name of the sound stream, where it is not clear")
     parser.add_argument("--ecog", help="name of the ECoG stream, where it is not clear")
-    parser.add_argument("--channel", default=0, help="label or number of the sound's channel (default: 0)")
+    parser.add_argument(
+        "--channel", type=channel, default=0, help="label or number of the sound's channel (default: 0)"
+    )
     parser.add_argument("--json", type=file_to_write, metavar="FILE", help="write the figures as JSON")
 
 
@@ -41,10 +45,10 @@ def run(options: argparse.Namespace) -> int:
     aligned = []
     for path in options.recordings:
         recording = load_recording(path)
-        sound = pick_stream(recording, "sound", options.sound, header)
-        ecog = pick_stream(recording, "ecog", options.ecog, header)
+        ecog = pick_stream(recording, "ecog", options.ecog, ecog_of(header))
+        sound = pick_stream(recording, "sound", options.sound, sound_by_rate)
         with working(f"predicting {path.name}") as progress:
-            aligned += predict_recording(sound, ecog, _channel(options.channel), embedding, model, header, progress)
+            aligned += predict_recording(sound, ecog, options.channel, embedding, model, header, progress)
     rows = score_rows(aligned, header.electrodes)
     Console(markup=False).print(_table(rows))
     if options.json:
@@ -53,30 +57,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _channel(text: str | int) -> str | int:
-    return int(text) if str(text).isdecimal() else str(text)
+def ecog_of(header: ModelHeader) -> Callable[[RecordedStream], bool]:
+    """Whether a stream has the model's number of channels and its rate."""
 
+    def fits(stream: RecordedStream) -> bool:
+        spec = stream.spec
+        return len(spec.channels) == len(header.channels) and abs(spec.rate_hz - header.rate_hz) < 1.0
 
-def pick_stream(recording: Recording, what: str, name: str | None, header: ModelHeader) -> RecordedStream:
-    """The stream named, else the only one that can be meant: ECoG has the model's channels, sound at least 8 kHz."""
-    if name is not None:
-        if name in recording.streams:
-            return recording.streams[name]
-        known = ", ".join(recording.streams)
-        raise UserError(f"the recording has no stream {name!r}{nearest(name, recording.streams)}; it has: {known}")
-    fits = [s for s in recording.streams.values() if _can_be(what, s, header)]
-    if len(fits) == 1:
-        return fits[0]
-    found = ", ".join(
-        f"{s.spec.name} ({len(s.spec.channels)} at {s.spec.rate_hz:g} Hz)" for s in recording.streams.values()
-    )
-    raise UserError(f"{len(fits)} streams of the recording can be the {what}: name it with --{what}; found: {found}")
-
-
-def _can_be(what: str, stream: RecordedStream, header: ModelHeader) -> bool:
-    if what == "sound":
-        return stream.spec.rate_hz >= 8000 and stream.spec.channels != header.channels
-    return len(stream.spec.channels) == len(header.channels) and abs(stream.spec.rate_hz - header.rate_hz) < 1.0
+    return fits
 
 
 def predict_recording(
@@ -110,7 +98,7 @@ def one_timeline(blocks: list[Block]) -> Block:
 
 
 def score_rows(aligned: list[Block], electrodes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Per electrode: name, r, null_p95, null_p99, p_fdr, over all aligned rows."""
+    """Per electrode: name, r, null_p95, null_p99, p_fdr, over all aligned rows; None where a number cannot be had."""
     data = np.concatenate([block.data for block in aligned])
     bad = np.concatenate([np.asarray(block.extra["bad"], bool) for block in aligned])
     predicted, observed = data[:, :, 0], np.nan_to_num(data[:, :, 1])
@@ -120,14 +108,17 @@ def score_rows(aligned: list[Block], electrodes: tuple[str, ...]) -> list[dict[s
     tested = np.isfinite(null).any(axis=0)  # a dead electrode has no null
     p95, p99 = np.full((2, len(r)), np.nan)
     p95[tested], p99[tested] = np.nanpercentile(null[:, tested], [95, 99], axis=0)
-    return [
-        {"name": n, "r": float(r[i]), "null_p95": float(p95[i]), "null_p99": float(p99[i]), "p_fdr": float(p_fdr[i])}
-        for i, n in enumerate(electrodes)
-    ]
+    columns = {"r": r, "null_p95": p95, "null_p99": p99, "p_fdr": p_fdr}
+    return [{"name": name, **{key: _number(v[i]) for key, v in columns.items()}} for i, name in enumerate(electrodes)]
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table("electrode", "r", "null p95", "p (FDR)")
-    for row in sorted(rows, key=lambda row: -np.nan_to_num(row["r"], nan=-1.0)):
-        table.add_row(row["name"], *(f"{row[key]:.3f}" for key in ("r", "null_p95", "p_fdr")))
+    for row in sorted(rows, key=lambda row: -2.0 if row["r"] is None else row["r"], reverse=True):
+        numbers = (row[key] for key in ("r", "null_p95", "p_fdr"))
+        table.add_row(row["name"], *("-" if number is None else f"{number:.3f}" for number in numbers))
     return table

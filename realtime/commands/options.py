@@ -18,6 +18,11 @@ def seconds(text: str) -> float:
     return value
 
 
+def channel(text: str) -> str | int:
+    """A channel by number or by label."""
+    return int(text) if text.isdecimal() else text
+
+
 def file_to_write(text: str) -> Path:
     """A file in a folder that is there: better told before the work than after it."""
     path = Path(text)
