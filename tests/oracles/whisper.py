@@ -48,7 +48,8 @@ def _conv(x: F64, conv: Any, stride: int) -> F64:
 
 
 def gelu(x: F64) -> F64:
-    return 0.5 * x * (1 + erf(x / np.sqrt(2)))
+    result: F64 = 0.5 * x * (1 + erf(x / np.sqrt(2)))
+    return result
 
 
 def encode(model: Any, frames: F64, depth: int, block: int, history: int, tail: int) -> F64:
@@ -71,12 +72,15 @@ def encode(model: Any, frames: F64, depth: int, block: int, history: int, tail: 
 def _norm(x: F64, module: Any) -> F64:
     centred = x - x.mean(axis=-1, keepdims=True)
     scaled = centred / np.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)
-    return scaled * module.weight.detach().double().numpy() + module.bias.detach().double().numpy()
+    result: F64 = scaled * module.weight.detach().double().numpy() + module.bias.detach().double().numpy()
+    return result
 
 
 def _linear(x: F64, module: Any) -> F64:
-    y = x @ module.weight.detach().double().numpy().T
-    return y if module.bias is None else y + module.bias.detach().double().numpy()
+    y: F64 = x @ module.weight.detach().double().numpy().T
+    if module.bias is not None:
+        y += module.bias.detach().double().numpy()
+    return y
 
 
 def _layer(block: Any, queries: F64, visible: F64) -> F64:
