@@ -26,6 +26,8 @@ from encoders.whisper import (
     whisper_stages,
 )
 from realtime.block import Block, concat, regular
+from realtime.commands import wiring
+from realtime.config import WhisperTable
 from realtime.errors import UserError
 from realtime.stage import Stage
 from tests.contract import verify_contract
@@ -211,3 +213,10 @@ def test_a_missing_cuda_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="no CUDA device"):
         pick_device("cuda")
+
+
+def test_a_model_fixes_the_type_and_leaves_the_device_free() -> None:
+    fitted = StreamingSettings(3)
+    wiring._check_table(WhisperTable(device="cpu"), "base", fitted)
+    with pytest.raises(UserError, match="dtype = 'bfloat16', but the model was fitted with 'float32'"):
+        wiring._check_table(WhisperTable(dtype="bfloat16"), "base", fitted)
