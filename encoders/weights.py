@@ -300,8 +300,10 @@ def _read_openai(path: Path) -> tuple[ModelDimensions, State, str]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         dims, state = content["dims"], dict(content["model_state_dict"])
     except Exception as error:  # whatever a damaged archive or a forbidden pickle makes of it
-        reason = (str(error).splitlines() or [""])[0][:160]
-        raise UserError(f"{path} is not a whole openai-whisper .pt file ({type(error).__name__}: {reason})") from error
+        raise UserError(
+            f"{path} is damaged or no openai-whisper .pt file ({type(error).__name__}): copy it again, or leave the "
+            "file out to have the weights fetched"
+        ) from error
     return _dims(dims, str(path)), state, file_sha256(path)
 
 

@@ -38,7 +38,8 @@ class StreamingSettings:
 
     mode: `cached` or `window`. block_ms: rows come out so many at a time; in `window` mode the hop. delay_ms: how much
     longer they wait for what follows. history_s: how far back a frame attends; in `window` mode the whole window.
-    dtype: of matrix products, `float32`, `bfloat16` or (on CUDA) `float16`.
+    dtype: of matrix products, `float32`, `bfloat16` or (on CUDA) `float16`. floor_start, floor_fall_per_s: of the
+    log-mel's floor, see `Mel`.
     """
 
     layer: int
@@ -47,6 +48,8 @@ class StreamingSettings:
     delay_ms: float = 0.0
     mode: str = "cached"
     dtype: str = "float32"
+    floor_start: float = 1.0
+    floor_fall_per_s: float = 0.05
 
 
 def pick_device(name: str = "auto") -> str:
@@ -82,4 +85,5 @@ def whisper_stages(encoder: Encoder, settings: StreamingSettings) -> Chain:
             "must be multiples of 20 ms"
         )
     causal = modes[settings.mode](encoder, block, history, tail)
-    return Chain([("mel", Mel(encoder.mels)), ("stem", encoder.stem), ("whisper", causal)])
+    mel = Mel(encoder.mels, settings.floor_start, settings.floor_fall_per_s)
+    return Chain([("mel", mel), ("stem", encoder.stem), ("whisper", causal)])

@@ -87,7 +87,7 @@ class Engine:
         self.latencies = Latencies()
         self.failed = threading.Event()
         self.results = Results(settings.name, settings.electrodes, settings.attention)
-        self.scorer = Scorer(self._publish_aligned, self._publish_score, settings.score_window_s)
+        self.scorer = Scorer(self._publish_aligned, self._publish_score, settings.score_window_s, self._scorer_failed)
         self.score: Block | None = None
         self._on_aligned = on_aligned or (lambda _block: None)
         self._on_event = on_event or (lambda _event: None)
@@ -122,9 +122,9 @@ class Engine:
         self._stop.set()
         for lane in (self.sound, self.ecog):
             lane.join(timeout_s)
-        if self._has_model:
-            self.scorer.finish(timeout_s)
+        self.scorer.finish(timeout_s)
         self._heart.join(timeout_s)
+        self._tell_nan()
         self._tell({"event": "stopped", "engine": self.settings.name, "samples": self.samples()})
         gc.unfreeze()
 
@@ -184,13 +184,17 @@ class Engine:
         self.results.observed.push(marked(observed, aligned.extra["bad"]))
         self._on_aligned(aligned)
 
+    def _scorer_failed(self, error: Exception) -> None:
+        message = f"the score stopped: {type(error).__name__}: {error}; predictions go on"
+        self._tell({"event": "score_failed", "message": message})
+
     def _publish_score(self, score: Block) -> None:
         self.score = score
         self.results.push_score(score)
 
     def _tell(self, event: Event) -> None:
         if event["event"] == "anchor":
-            self._anchors[event["stream"]] = event
+            self._anchors[event["lane"]] = event
         if event["event"] in ("failed", "disconnected"):
             self.failed.set()
         self.results.tell(event, self._now())

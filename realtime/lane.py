@@ -63,7 +63,8 @@ class Lane:
         self.skipped = 0
         self.state: tuple[Any, ...] = chain.initial_state()
         self.error: Exception | None = None
-        self.publish, self._on_event = publish, on_event
+        self.publish = publish
+        self._on_event: Callable[[Event], None] = lambda event: on_event({**event, "lane": name})
         self._ring = Ring(round(ring_s * spec.rate_hz), (len(spec.channels),))
         self._cursor: Cursor = self._ring.cursor()
         self._backlog_rows = round(max_backlog_s * spec.rate_hz)

@@ -23,7 +23,7 @@ __all__ = ["fails", "rig", "still", "whole_rig", "write"]  # fixtures
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("w.pt", "is not a whole openai-whisper .pt file"),
+        ("w.pt", "is damaged or no openai-whisper .pt file"),
         ("model.bin", "is not a whole CTranslate2 Whisper model.bin: its version is"),
         ("w.safetensors", "is not a whole safetensors file"),
         ("w.txt", "expected .pt, .bin (CTranslate2) or .safetensors"),

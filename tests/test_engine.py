@@ -182,7 +182,7 @@ def test_status_says_what_a_replay_needs(monkeypatch: pytest.MonkeyPatch) -> Non
     assert names[:2] == ["started", "settings"]
     assert names[-1] == "stopped"
     settings_ = rig.heard.events("settings")[-1]
-    assert {n: a["raw_s"] for n, a in settings_["anchors"].items()} == {"s": 3 / 50, "e": 5 / 50}
+    assert {n: a["raw_s"] for n, a in settings_["anchors"].items()} == {"sound": 3 / 50, "ecog": 5 / 50}
     assert settings_["whisper"] == {"name": "toy"}
     assert settings_["electrodes"] == ("e0", "e1")
     assert rig.heard.events("stopped")[0]["samples"]["sound"]["received"] == 7

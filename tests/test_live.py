@@ -66,7 +66,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Live:
                 last_s = begin_s + SECONDS - 0.005  # the measured clock offset moves times by some microseconds
                 wait_until(lambda lane=lane, last_s=last_s: newest_s.get(lane.name, 0.0) >= last_s)
             session.engine.stop()
-            time.sleep(1.0)  # LabRecorder has no word for "written"
     return Live(
         session,
         sent,  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from realtime.commands.console import machine_facts, say, working
 from realtime.commands.demo_session import ECOG, SOUND, DemoSession, DemoSettings, prepare
 from realtime.commands.evaluate import score_rows
 from realtime.commands.health import latency_facts, latency_table, status_line
+from realtime.commands.options import file_to_write, seconds
 from realtime.commands.session import Session, open_monitor, open_session
 from realtime.config import Config
 from realtime.errors import UserError
@@ -29,8 +30,8 @@ LINE_EVERY_S = 5.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--headless", action="store_true", help="open no window; print a status line")
-    parser.add_argument("--seconds", type=float, help="of held-out speech (default: all of it, about two minutes)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the closing table as JSON")
+    parser.add_argument("--seconds", type=seconds, help="of held-out speech (default: all of it, about two minutes)")
+    parser.add_argument("--json", type=file_to_write, metavar="FILE", help="write the closing table as JSON")
     parser.add_argument("--whisper", default="base", help="base or tiny.en, or any that can be had (default: base)")
     parser.add_argument("--name", default="corticast", help="of the engine and its outlets (default: corticast)")
 
@@ -39,7 +40,6 @@ def run(options: argparse.Namespace) -> int:
     settings = DemoSettings(whisper=options.whisper)
     report = run_demo(settings, options.name, seconds=options.seconds, window=not options.headless)
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -80,6 +80,7 @@ def predict_recording(
     header.require_stream(ecog.spec)
     baseline = (header.baseline_median, header.baseline_mad)
     plan = wiring.EcogPlan.fitted(header)
+    sound, ecog = sound.for_lane("sound"), ecog.for_lane("ecog")
     predicted = run_chain(sound, wiring.sound_lane(sound.spec, channel, embedding, model), progress)
     observed = run_chain(ecog, wiring.ecog_lane(ecog.spec, plan, baseline))
     if not predicted or not observed:

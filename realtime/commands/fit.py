@@ -67,7 +67,7 @@ def _calibration(path: Path, options: argparse.Namespace, config: Config | None)
     ecog = pick_stream(recording, "ecog", ecog_name, ecog_by_rate)
     chosen = options.channel if options.channel is not None else (config.sound.channel if config else 0)
     say(f"{path.name}: sound {_described(sound)}, channel {chosen}; ECoG {_described(ecog)}")
-    return Calibration(sound, ecog, chosen)
+    return Calibration(sound.for_lane("sound"), ecog.for_lane("ecog"), chosen)
 
 
 def _described(stream: RecordedStream) -> str:

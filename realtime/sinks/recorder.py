@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from importlib.resources import files
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from realtime.errors import UserError
 from realtime.sources.lsl import StreamQuery, find_streams
+
+SETTLE_S = 1.0  # LabRecorder takes rows every half second, and what it has not taken when told to end is lost
 
 
 class Recorder:
@@ -54,9 +57,10 @@ class Recorder:
             raise UserError(self._why(lines, timeout_s))
 
     def stop(self, timeout_s: float = 15.0) -> None:
-        """End the recording and wait until the file is complete."""
+        """End the recording and wait until the file is complete, with what was sent up to this call."""
         if self._process is None:
             return
+        time.sleep(SETTLE_S)
         status = self._end(timeout_s)
         if status != 0:
             raise UserError(

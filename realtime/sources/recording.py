@@ -9,7 +9,7 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class RecordedStream:
 
     data: (rows, channels) float32. stamps: (rows,) float64 seconds, raw, on the source's clock. offsets: (stream
     index, seconds to add to the stamps from it on). anchor_s: raw stamp of the first row that the engine
-    used, whose index is 0; None: the first row there is.
+    used, whose index is 0; None: the first row there is. lanes: anchor_s and offsets of each lane that read it.
     """
 
     spec: Spec
@@ -44,6 +44,14 @@ class RecordedStream:
     type: str = ""
     source_id: str = ""
     anchor_s: float | None = None
+    lanes: Mapping[str, tuple[float, tuple[Offset, ...]]] = field(default_factory=dict)
+
+    def for_lane(self, lane: str) -> RecordedStream:
+        """The stream on the grid that this lane of the engine had live, where the recording tells of it."""
+        if lane not in self.lanes:
+            return self
+        anchor_s, offsets = self.lanes[lane]
+        return replace(self, anchor_s=anchor_s, offsets=offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,24 +281,30 @@ def _measured_offsets(rate_hz: float, stamps: Times, times: Any, values: Any) ->
 
 
 def _on_live_grid(stream: RecordedStream, status: list[Marker]) -> RecordedStream:
-    """With the anchor and the offsets that the engine adopted, where its status tells of them."""
-    anchor: float | None = None
-    offsets: dict[int, float] = {}
+    """With the anchor and the offsets that the engine's lanes adopted, where its status tells of them."""
+    anchors: dict[str, float] = {}
+    offsets: dict[str, dict[int, float]] = {}
+    for event in _events(status, stream.spec.name):
+        lane = str(event.get("lane", ""))
+        if event["event"] == "anchor":
+            if anchors.setdefault(lane, float(event["raw_s"])) != event["raw_s"]:
+                break  # a second run of the engine
+            offsets.setdefault(lane, {0: float(event["offset_s"])})
+        elif event["event"] == "offset" and lane in anchors:
+            offsets[lane][int(event["index"])] = float(event["offset_s"])
+    lanes = {lane: (anchor_s, tuple(sorted(offsets[lane].items()))) for lane, anchor_s in anchors.items()}
+    return replace(stream, lanes=lanes).for_lane(next(iter(lanes))) if lanes else stream
+
+
+def _events(status: list[Marker], stream: str) -> Iterator[dict[str, Any]]:
+    """The anchors and offsets of one stream, in order."""
     for _, text in status:
         try:
             event = json.loads(text)
         except ValueError:
             continue
-        if not isinstance(event, dict) or event.get("stream") != stream.spec.name:
-            continue
-        if event.get("event") == "anchor":
-            if anchor is not None and event["raw_s"] != anchor:
-                break  # a second run of the engine
-            anchor = float(event["raw_s"])
-            offsets[0] = float(event["offset_s"])
-        elif event.get("event") == "offset" and anchor is not None:
-            offsets[int(event["index"])] = float(event["offset_s"])
-    return stream if anchor is None else replace(stream, anchor_s=anchor, offsets=tuple(sorted(offsets.items())))
+        if isinstance(event, dict) and event.get("stream") == stream and event.get("event") in ("anchor", "offset"):
+            yield event
 
 
 def _text(info: dict[str, Any], key: str) -> str:
