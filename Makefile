@@ -17,12 +17,12 @@ test-all: check
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy realtime encoders tests
+	$(BIN)/mypy realtime encoders benchmarks tests
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[monitor,simulation,test]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[monitor,simulation,bench,test]"
 	touch $(READY)
 
 clean:
