@@ -20,18 +20,14 @@ def run(options: argparse.Namespace) -> int:
     if not found:
         print(f"no LSL stream answered within {options.seconds:g} s: start its program, and check the firewall")
         return 0
-    table = Table("name", "type", "channels", "rate (Hz)", "format", "unit", "host", "clock offset (ms)", "source_id")
+    table = Table("name", "type", "channels and rate", "host", "clock (ms)", caption="clock: offset to this machine's")
     for stream in found:
-        table.add_row(
-            stream.name,
-            stream.type,
-            str(len(stream.channels)),
-            f"{stream.rate_hz:g}" if stream.rate_hz else "irregular",
-            stream.format,
-            stream.unit,
-            stream.host,
-            "-" if stream.clock_offset_s is None else f"{stream.clock_offset_s * 1e3:.3f}",
-            stream.source_id or "none: cannot be found again after a restart",
-        )
+        rate = f"{stream.rate_hz:g} Hz" if stream.rate_hz else "irregular"
+        rows = ", ".join(filter(None, [f"{len(stream.channels)} x {stream.format}", rate, stream.unit]))
+        offset = "-" if stream.clock_offset_s is None else f"{stream.clock_offset_s * 1e3:.3f}"
+        table.add_row(stream.name, stream.type, rows, stream.host, offset)
     Console(markup=False).print(table)
+    for stream in found:
+        if not stream.source_id:
+            print(f"{stream.name}: no source_id, so it cannot be found again after a restart; set one in its program")
     return 0
