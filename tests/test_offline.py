@@ -63,7 +63,9 @@ def test_joined_makes_one_block_of_each_run(lengths: list[int], gaps: list[int])
     for length, gap in zip(lengths, gaps, strict=False):
         index += gap if length else 0
         blocks.append(
-            Block(np.arange(index, index + length)[:, None].astype(np.float64), np.arange(length, dtype=np.float64), index)
+            Block(
+                np.arange(index, index + length)[:, None].astype(np.float64), np.arange(length, dtype=np.float64), index
+            )
         )
         index += length
     rows = [int(value) for block in blocks for value in block.data[:, 0]]
