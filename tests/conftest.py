@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import tempfile
 import uuid
 from pathlib import Path
@@ -14,6 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 LSL_CONFIG = """[ports]
 IPv6 = disable
+BasePort = {port}
+PortRange = 96
 [multicast]
 ResolveScope = machine
 [lab]
@@ -29,7 +32,8 @@ def isolate_lsl() -> None:
     if "LSLAPICFG" not in os.environ:
         folder = Path(tempfile.mkdtemp(prefix="corticast-lsl-"))
         path = folder / "lsl_api.cfg"
-        path.write_text(LSL_CONFIG.format(session=uuid.uuid4().hex))
+        port = 18000 + 100 * random.randrange(100)  # LSL's own 32 ports do not hold two test runs at once
+        path.write_text(LSL_CONFIG.format(session=uuid.uuid4().hex, port=port))
         os.environ["LSLAPICFG"] = str(path)
 
 
