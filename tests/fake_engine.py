@@ -83,7 +83,7 @@ class FakeEngine:
         noise = np.stack([np.random.default_rng([11, int(row)]).standard_normal(len(self.electrodes)) for row in rows])
         signal = self.predicted(rows)
         spread = np.sqrt(1 / np.maximum(self.true_r, 0.2) ** 2 - 1)
-        values = 0.4 + signal + (0.3 + self.true_r) * spread * noise * (signal.std() + 0.4)
+        values = 0.4 + signal + (0.3 + self.true_r) * spread * noise * 1.3
         masked = (rows % 1000 >= 850) & (rows % 1000 < 900)
         values[np.ix_(masked, np.arange(len(self.electrodes)) % 4 == 3)] = np.nan
         return np.asarray(values)

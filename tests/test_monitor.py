@@ -241,15 +241,18 @@ def test_picture_from_the_command_line(name: str, tmp_path: Path) -> None:
     assert {"#e69f00", "#56b4e9"} <= colours
 
 
-def test_ctrl_c_closes(name: str) -> None:
+def test_ctrl_c_closes(name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "realtime.monitor", "--engine", name]
-    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONUNBUFFERED": "1"}
+    # The layout that the window writes at its end goes there, not to the user's own.
+    where = {"XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    environment = {**os.environ, **where, "QT_QPA_PLATFORM": "offscreen", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert "Ctrl-C" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
+    assert "window_s=10" in (tmp_path / "corticast" / "monitor.conf").read_text()
 
 
 def test_mistakes_get_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime.monitor.curves import choose, columns_by_time, grid_positions, lane_height, mean_weights, polyline
+from realtime.monitor.curves import choose, columns_by_time, lane_height, mean_weights, polyline
 from realtime.monitor.history import Rows
 from realtime.monitor.vitals import Latency, Settings, examine, measure_latency, read_counts, read_settings
 
@@ -84,14 +84,6 @@ def test_lane_holds_nearly_all_values_and_no_artefact() -> None:
     values[0] = 500.0
     assert lane_height([values, np.full((3, 3), np.nan)]) == 6.0
     assert lane_height([np.zeros((0, 3))]) == 2.0
-
-
-def test_grid_is_near_square_and_each_place_is_taken_once() -> None:
-    for count, width in ((1, 1), (10, 4), (64, 8), (256, 16)):
-        places = grid_positions(count)
-        assert len({tuple(place) for place in places.tolist()}) == count
-        assert places[:, 0].max() == width - 1
-        assert places[0].tolist() == [0, 0]
 
 
 def test_mean_attention_of_each_head_and_lag() -> None:

@@ -30,24 +30,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the window may be told on the command line."""
     parser.add_argument("--engine", default="corticast", help="name of the engine to show (%(default)s)")
-    parser.add_argument("--electrodes", type=int, default=8, metavar="N", help="traces shown (%(default)s)")
+    parser.add_argument("--electrodes", type=int, metavar="N", help="traces shown (8, or as last time)")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="save a PNG and close; needs no screen")
     parser.add_argument(
         "--after", type=float, default=15.0, metavar="S", help="seconds of data before it (%(default)s)"
     )
-    parser.add_argument("--size", default="1600x1000", metavar="WxH", help="of the window, in pixels (%(default)s)")
+    parser.add_argument("--size", metavar="WxH", help="of the window, in pixels (1600x1000, or as last time)")
 
 
 def show(options: argparse.Namespace) -> int:
     """Run the window until it is closed or the picture is saved. Raises UserError."""
-    width, height = _size(options.size)
+    width, height = _size(options.size or "1600x1000")
     _need_display(offscreen=options.picture is not None)
     try:
         from PySide6.QtCore import QTimer
         from PySide6.QtWidgets import QApplication
 
         from realtime.monitor.picture import save_picture
+        from realtime.monitor.remember import user_settings
         from realtime.monitor.theme import THEMES
         from realtime.monitor.window import Window
     except ImportError as error:
@@ -56,9 +57,11 @@ def show(options: argparse.Namespace) -> int:
     from realtime.sources.lsl import Network, local_clock
 
     application = QApplication.instance() or QApplication(sys.argv[:1])
+    settings = None if options.picture is not None else user_settings()  # a picture is the same on every machine
     client = Client(options.engine, Network, local_clock)
-    window = Window(client, THEMES[options.theme], options.electrodes)
-    window.resize(width, height)
+    window = Window(client, THEMES[options.theme], options.electrodes, settings)
+    if options.size or settings is None:
+        window.resize(width, height)
     window.show()
     client.start()
     failures: list[UserError] = []

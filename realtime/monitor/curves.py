@@ -43,13 +43,35 @@ def lane_height(values: Sequence[Floats]) -> float:
     return next((h for h in LANE_HEIGHTS_SD if h >= spread), LANE_HEIGHTS_SD[-1])
 
 
+def lane_heights(values: Sequence[Floats], traces: int) -> Floats:
+    """A height for each trace, as lane_height gives one for all. values: each (rows, traces)."""
+    return np.array([lane_height([v[:, k] for v in values]) for k in range(traces)])
+
+
+def thin(times: Times, data: Floats, step_s: float, most: int) -> tuple[Times, Floats, float]:
+    """Rows drawn as at most about `most`: each bin's smallest and largest value, on a grid of bins fixed in time.
+
+    Gives times, data and the step between rows beyond which a line is broken. A bin without a number is NaN.
+    """
+    if len(times) <= most:
+        return times, data, step_s
+    bin_s = 2 * step_s * 2 ** math.ceil(math.log2(len(times) / most))
+    which = np.floor(times / bin_s).astype(np.int64)
+    begins = np.flatnonzero(np.diff(which, prepend=which[0] - 1))
+    at_s = which[begins] * bin_s
+    thinned = np.empty((2 * len(begins), data.shape[1]), data.dtype)
+    thinned[0::2] = np.fmin.reduceat(data, begins, axis=0)
+    thinned[1::2] = np.fmax.reduceat(data, begins, axis=0)
+    return np.stack([at_s, at_s + bin_s / 2], axis=1).ravel(), thinned, bin_s / 2
+
+
 def polyline(
-    times: Times, data: Floats, height_sd: float, step_s: float
+    times: Times, data: Floats, height_sd: float | Floats, step_s: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int32]]:
     """All traces as one line: x, y and, per point, 1 where it joins the next one.
 
-    data: (rows, traces), in SD. Trace k is drawn in lane -k, one lane being height_sd. The line breaks
-    between traces, at NaN and where two rows are further apart than 1.5 step_s.
+    data: (rows, traces), in SD. Trace k is drawn in lane -k, one lane being height_sd, of all or of each. The
+    line breaks between traces, at NaN and where two rows are further apart than 1.5 step_s.
     """
     rows, traces = data.shape
     if not rows:
@@ -60,13 +82,6 @@ def polyline(
     joined = np.zeros((traces, rows), np.int32)
     joined[:, :-1] = finite[:, :-1] & finite[:, 1:] & (np.diff(times) < 1.5 * step_s)
     return x, np.where(finite, y, 0.0).ravel(), joined.ravel()
-
-
-def grid_positions(count: int) -> npt.NDArray[np.float64]:
-    """(count, 2) places x, y on a near-square grid, in order: left to right, top row first."""
-    width = max(1, math.ceil(math.sqrt(count)))
-    order = np.arange(count)
-    return np.stack([order % width, -(order // width)], axis=1).astype(np.float64)
 
 
 def mean_weights(names: Sequence[str], data: Floats) -> Floats:
@@ -88,3 +103,12 @@ def columns_by_time(times: Times, data: Floats, stop_s: float, count: int, step_
     inside = (at >= 0) & (at < count)
     picture[at[inside]] = data[inside]
     return picture
+
+
+def value_at(times: Times, values: Floats, time_s: float, within_s: float = 0.02) -> float:
+    """The value of the row nearest to time_s; NaN where there is none within within_s."""
+    if not len(times):
+        return math.nan
+    after = int(np.searchsorted(times, time_s))
+    nearest = min((k for k in (after - 1, after) if 0 <= k < len(times)), key=lambda k: abs(times[k] - time_s))
+    return float(values[nearest]) if abs(times[nearest] - time_s) <= within_s else math.nan

@@ -9,7 +9,7 @@ import numpy as np
 import pyqtgraph as pg
 
 from realtime.block import Floats
-from realtime.monitor.curves import grid_positions
+from realtime.monitor.layout import Places
 from realtime.monitor.picture import make_plot, set_title
 from realtime.monitor.theme import Theme, font
 
@@ -22,7 +22,7 @@ class Electrodes:
     def __init__(self, theme: Theme, on_click: Callable[[str], None]) -> None:
         self._theme = theme
         self._on_click = on_click
-        self._names: tuple[str, ...] = ()
+        self._laid_out: object = None
         self._colours = pg.colormap.get("viridis")
         self.widget = make_plot(theme, "Running r: none received", "", "")
         self._item = self.widget.getPlotItem()
@@ -42,13 +42,19 @@ class Electrodes:
         self._note = ""
 
     def draw(
-        self, names: Sequence[str], scores: Floats, null_r: float, shown: Sequence[str], pinned: Sequence[str]
+        self,
+        names: Sequence[str],
+        places: Places,
+        scores: Floats,
+        null_r: float,
+        shown: Sequence[str],
+        pinned: Sequence[str],
     ) -> None:
-        """Colour by `scores` (names,); those not above `null_r` are drawn dim. Rings: shown; thick: pinned."""
+        """Colour by `scores` (names,), at `places` (names, 2); those not above `null_r` are drawn dim. Rings: shown;
+        thick: pinned."""
         self._scores = dict(zip(names, (float(r) for r in scores), strict=True))
-        places = grid_positions(len(names))
-        if tuple(names) != self._names:
-            self._names = tuple(names)
+        if (tuple(names), places.tobytes()) != self._laid_out:
+            self._laid_out = tuple(names), places.tobytes()
             (left, bottom), (right, top) = places.min(axis=0), places.max(axis=0)
             self._item.setRange(xRange=(left - 0.6, right + 0.6), yRange=(bottom - 0.6, top + 0.6), padding=0)
         known = scores[np.isfinite(scores)]

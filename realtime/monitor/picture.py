@@ -12,9 +12,9 @@ from realtime.errors import UserError
 from realtime.monitor.theme import SMALLEST_PT, Theme, font
 
 
-def make_plot(theme: Theme, title: str, bottom: str, left: str) -> Any:
-    """A plot with styled axes, fixed ranges and no mouse handling of its own."""
-    plot = pg.PlotWidget(background=theme.panel)
+def make_plot(theme: Theme, title: str, bottom: str, left: str, kind: Any = pg.PlotWidget) -> Any:
+    """A plot with styled axes, fixed ranges and no mouse handling of its own. kind: the widget's class."""
+    plot = kind(background=theme.panel)
     item = plot.getPlotItem()
     item.hideButtons()
     item.layout.setContentsMargins(6, 2, 14, 8)

@@ -66,5 +66,12 @@ def style_sheet(theme: Theme) -> str:
         f"QWidget {{ background: {theme.background}; color: {theme.text}; font-size: {SMALLEST_PT}pt; }}"
         f"QLabel#banner {{ background: {theme.bad}; color: white; font-size: 14pt; font-weight: bold; padding: 6px; }}"
         f"QLabel#simulated {{ background: {YELLOW}; color: black; font-size: 13pt; font-weight: bold; padding: 3px; }}"
+        f"QLabel#frozen {{ background: {YELLOW}; color: black; font-size: 16pt; font-weight: bold; padding: 6px; }}"
         f"QSplitter::handle {{ background: {theme.faint}; }}"
+        f"QPushButton, QComboBox, QSpinBox {{ background: {theme.panel}; border: 1px solid {theme.dim};"
+        " border-radius: 3px; padding: 2px 7px; }"
+        f"QPushButton:hover {{ border-color: {theme.text}; }}"
+        f"QPushButton:checked {{ background: {theme.good}; color: black; }}"
+        f"QPushButton:disabled {{ color: {theme.dim}; border-color: {theme.faint}; }}"
+        f"QToolTip {{ background: {theme.panel}; color: {theme.text}; }}"
     )

@@ -1,105 +1,153 @@
-"""Panel: predicted over observed for a few electrodes, in seconds ago."""
+"""Panel: predicted over observed for a few electrodes, in seconds before the time shown."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
+from PySide6.QtCore import Qt
 
-from realtime.monitor.curves import lane_height, polyline
+from realtime.block import Floats, Times
+from realtime.monitor.cursor import Cursor
+from realtime.monitor.curves import LANE_HEIGHTS_SD, lane_height, lane_heights, polyline, thin
 from realtime.monitor.history import Rows
+from realtime.monitor.pane import Pane
 from realtime.monitor.picture import make_plot, set_title
 from realtime.monitor.theme import Theme, font
+from realtime.monitor.view import View
 
 STEP_S = 0.02
 RESCALE_S = 2.0
 LABEL_LETTERS = 9
+MOST_POINTS = 1500  # of one trace: more cannot be told apart
+MOST_AHEAD_S = 10.0
 
 
 class Traces:
-    """Two curves, one per outlet, each holding every trace: one lane per electrode, gaps left open."""
+    """Two curves, one per outlet, each holding every trace: one lane per electrode, gaps left open.
 
-    def __init__(self, theme: Theme, window_s: float = 10.0) -> None:
+    each: every lane has a scale of its own. scale_steps: lanes larger (positive) or smaller than what holds the data.
+    """
+
+    def __init__(self, theme: Theme, view: View) -> None:
         self._theme = theme
-        self._window_s = window_s
-        self._height_sd = 4.0
+        self.view = view
+        self.each = False
+        self.scale_steps = 0
+        self.names: list[str] = []
+        self.heights_sd: Floats = np.array([4.0])  # of all lanes, or of each
+        self._scores: list[float] = []
         self._rescaled_s = -np.inf
         self._ahead_s = 0.5
-        self.drawn_s = np.nan  # when, on the engine's clock, the curves were last drawn
-        self.widget = make_plot(theme, "", "seconds ago (left of now) and ahead (right of it)", "electrode, running r")
+        self._range: object = None
+        self.drawn_s = np.nan  # the time drawn as zero, on the engine's clock
+        self.widget = make_plot(theme, "", "seconds from now: past at the left, ahead at the right", "", Pane)
         self._item = self.widget.getPlotItem()
-        self._item.getAxis("left").setWidth(125)
         self._item.getAxis("left").setTicks([[]])
         self._zeros = pg.PlotCurveItem(pen=pg.mkPen(theme.faint, width=1), connect="pairs")
         self.observed = pg.PlotCurveItem(pen=pg.mkPen(theme.observed, width=1))
         self.predicted = pg.PlotCurveItem(pen=pg.mkPen(theme.predicted, width=1))
         # Qt takes five times as long over a pen two pixels wide as over two lines one pixel apart.
         self._thicker = pg.PlotCurveItem(pen=pg.mkPen(theme.predicted, width=1))
-        now = pg.InfiniteLine(
-            0.0, pen=pg.mkPen(theme.text, width=1, style=pg.QtCore.Qt.PenStyle.DashLine), label="now",
+        self._now = pg.InfiniteLine(
+            0.0, pen=pg.mkPen(theme.text, width=1, style=Qt.PenStyle.DashLine), label="now",
             labelOpts={"position": 0.985, "color": theme.text, "anchors": [(1.1, 0), (1.1, 0)]},
         )  # fmt: skip
-        now.label.setFont(font())
-        for part in (self._zeros, self.observed, self._thicker, self.predicted, now):
+        self._now.label.setFont(font())
+        for part in (self._zeros, self.observed, self._thicker, self.predicted, self._now):
             self._item.addItem(part)
-        self._title()
-
-    def show_electrodes(self, names: Sequence[str], scores: Sequence[float]) -> None:
-        """Label the lanes, top down: names and running r (NaN: not yet known)."""
-        labels = [
-            f"{_short(name)}  {'r  -' if np.isnan(r) else f'r {r:.2f}'}" for name, r in zip(names, scores, strict=True)
-        ]
-        self._item.getAxis("left").setTicks([[(-k, label) for k, label in enumerate(labels)]])
-        self._item.setYRange(-len(names) + 0.4, 0.85, padding=0)
-        lanes = np.repeat(-np.arange(len(names), dtype=np.float64), 2)
-        self._zeros.setData(np.tile([-self._window_s, 60.0], len(names)), lanes)
-
-    def draw(self, predicted: Rows | None, observed: Rows | None, names: Sequence[str], now_s: float) -> None:
-        """Draw the last rows of `names` from both histories."""
-        self.drawn_s = now_s
-        start_s = now_s - self._window_s - 1.0
-        found = []
-        for rows in (observed, predicted):
-            if rows is None or any(name not in rows.columns for name in names):
-                found.append((np.zeros(0), np.zeros((0, len(names)), np.float32)))
-            else:
-                found.append(rows.between(start_s, columns=[rows.columns[name] for name in names]))
-        self._rescale([data for _, data in found])
-        for curve, (times, data) in zip((self.observed, self.predicted), found, strict=True):
-            x, y, joined = polyline(times - now_s, data, self._height_sd, STEP_S)
-            curve.setData(x, y, connect=joined)
-        self._thicker.setData(x, y, connect=joined)
-        self._thicker.setPos(0.0, self._item.getViewBox().viewPixelSize()[1])
-        newest_s = max((times[-1] for times, _ in found if len(times)), default=now_s)
-        ahead_s = 0.5 * max(1, int(np.ceil((newest_s - now_s) / 0.5)))
-        if ahead_s > self._ahead_s or self._item.viewRange()[0][0] != -self._window_s - 0.1:
-            self._ahead_s = min(ahead_s, 10.0)
-            self._item.setXRange(-self._window_s - 0.1, self._ahead_s, padding=0)
+        self.cursor = Cursor(self._item, theme)
+        self.widget.hovered.connect(self.cursor.move)
+        self.widget.left.connect(self.cursor.leave)
+        self.widget.clicked.connect(lambda x, _y: self.cursor.click(x, self.drawn_s))
+        self._describe()
 
     @property
     def height_sd(self) -> float:
-        """Height of one lane, in SD."""
-        return self._height_sd
+        """Height of one lane, in SD; of the first where each has its own."""
+        return float(self.heights_sd[0])
 
-    def _rescale(self, data: Sequence[np.ndarray]) -> None:  # type: ignore[type-arg]
+    def show_electrodes(self, names: Sequence[str], scores: Sequence[float]) -> None:
+        """Label the lanes, top down: names and running r (NaN: not yet known)."""
+        if list(names) != self.names:
+            self._rescaled_s = -np.inf
+        self.names, self._scores = list(names), list(scores)
+        self._item.setYRange(-len(names) + 0.4, 0.85, padding=0)
+        lanes = np.repeat(-np.arange(len(names), dtype=np.float64), 2)
+        self._zeros.setData(np.tile([-660.0, 60.0], len(names)), lanes)
+        self._describe()
+
+    def rescale(self, each: bool | None = None, steps: int = 0) -> None:
+        """Choose one scale for all or one for each, and make lanes larger or smaller by `steps`."""
+        self.each = self.each if each is None else each
+        self.scale_steps = max(-6, min(6, self.scale_steps + steps))
+        self._rescaled_s = -np.inf
+
+    def draw(self, predicted: Rows | None, observed: Rows | None, now_s: float) -> None:
+        """Draw what both histories hold of the electrodes shown."""
+        self.drawn_s = self.view.reference(now_s)
+        found = self._found(predicted), self._found(observed)
+        self._rescale([data for _, data in found])
+        for curves, rows in (((self.predicted, self._thicker), found[0]), ((self.observed,), found[1])):
+            times, data, step_s = thin(*rows, STEP_S, MOST_POINTS)
+            x, y, joined = polyline(times - self.drawn_s, data, self._heights(), step_s)
+            for curve in curves:
+                curve.setData(x, y, connect=joined)
+        self._set_range(found)
+        self._thicker.setPos(0.0, self._item.getViewBox().viewPixelSize()[1])
+        self.cursor.draw(self.names, found, self.drawn_s)
+
+    def _found(self, rows: Rows | None) -> tuple[Times, Floats]:
+        if rows is None or any(name not in rows.columns for name in self.names):
+            return np.zeros(0), np.zeros((0, len(self.names)), np.float32)
+        start_s, stop_s = self.drawn_s - 1.02 * self.view.window_s - 0.2, self.drawn_s + MOST_AHEAD_S
+        return rows.between(start_s, stop_s, columns=[rows.columns[name] for name in self.names])
+
+    def _set_range(self, found: Sequence[tuple[Times, Floats]]) -> None:
+        newest_s = max((times[-1] for times, _ in found if len(times)), default=self.drawn_s)
+        ahead_s = min(MOST_AHEAD_S, 0.5 * max(1, int(np.ceil((newest_s - self.drawn_s) / 0.5))))
+        self._ahead_s = max(self._ahead_s, ahead_s) if self.view.live else self._ahead_s
+        wanted = (self.view.window_s, self._ahead_s)
+        if wanted != self._range:
+            self._range = wanted
+            self._item.setXRange(-1.01 * self.view.window_s, self._ahead_s, padding=0)
+
+    def _heights(self) -> Any:
+        return self.heights_sd if self.each and len(self.heights_sd) == len(self.names) else self.height_sd
+
+    def _rescale(self, data: Sequence[Floats]) -> None:
         if time.monotonic() - self._rescaled_s > RESCALE_S and any(len(d) for d in data):
             self._rescaled_s = time.monotonic()
-            height_sd = lane_height(data)
-            if height_sd != self._height_sd:
-                self._height_sd = height_sd
-                self._title()
+            fitting = lane_heights(data, len(self.names)) if self.each else np.array([lane_height(data)])
+            rungs = np.searchsorted(LANE_HEIGHTS_SD, fitting) + self.scale_steps
+            heights_sd = np.array(LANE_HEIGHTS_SD)[np.clip(rungs, 0, len(LANE_HEIGHTS_SD) - 1)]
+            if not np.array_equal(heights_sd, self.heights_sd):
+                self.heights_sd = heights_sd
+                self._describe()
 
-    def _title(self) -> None:
+    def _describe(self) -> None:
+        """Title and labels of the lanes."""
         theme = self._theme
+        each = self.each and len(self.heights_sd) == len(self.names)
+        scale = "each lane has its own scale" if each else f"one lane is {self.height_sd:g} SD"
         set_title(
             self._item,
             theme,
-            f"High-gamma activity: <span style='color:{theme.predicted}'><b>━ predicted</b></span> over "
-            f"<span style='color:{theme.observed}'><b>━ observed</b></span>; z-score, "
-            f"one lane is {self._height_sd:g} SD",
+            f"High gamma: <span style='color:{theme.predicted}'><b>━ predicted</b></span> over "
+            f"<span style='color:{theme.observed}'><b>━ observed</b></span>; {scale}",
         )
+        labels = [
+            f"{_short(name)}  {'r  -' if np.isnan(r) else f'r {r:.2f}'}"
+            for name, r in zip(self.names, self._scores, strict=True)
+        ]
+        if each:
+            labels = [f"{label}  {sd:g} SD" for label, sd in zip(labels, self.heights_sd, strict=True)]
+        axis = self._item.getAxis("left")
+        axis.setWidth(165 if each else 125)
+        axis.setTicks([[(-k, label) for k, label in enumerate(labels)]])
 
 
 def _short(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class Settings:
     connected: tuple[str, ...] = ()
     simulated: bool = False
     warning: str = ""
+    positions: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of electrodes: 2 or 3 coordinates
+    contaminated: tuple[str, ...] = ()  # electrodes that pick up the sound itself
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Vitals:
     ages_s: Mapping[str, float]  # since the newest row of each outlet arrived; NaN for none yet
     streams: str  # connected and not silent, of those expected; empty when unknown
     problems: tuple[str, ...]  # plain words, the worst first
+    main: str = "predicted"  # the outlet whose rows tell whether what is drawn is new
 
 
 def read_settings(event: Event) -> Settings:
@@ -68,7 +71,17 @@ def read_settings(event: Event) -> Settings:
         connected=tuple(_names(expected if connected is None else connected)),
         simulated=bool(event.get("simulated", False)),
         warning=str(event.get("warning") or ""),
+        positions=_positions(event),
+        contaminated=tuple(_names(event.get("contaminated"))),
     )
+
+
+def _positions(event: Event) -> dict[str, tuple[float, ...]]:
+    """{name: [x, y] or [x, y, z]}, or a list of such in the order of "electrodes"."""
+    given = event.get("positions") or {}
+    if not isinstance(given, Mapping):
+        given = dict(zip(_names(event.get("electrodes")), given, strict=False))
+    return {str(name): tuple(float(v) for v in where) for name, where in given.items() if where is not None}
 
 
 def _part(event: Event, group: str, key: str) -> Any:
@@ -138,7 +151,7 @@ def examine(
         *([settings.warning] if settings.warning else []),
     ]
     streams = f"{len(well)} of {len(settings.expected)}" if settings.expected else ""
-    return Vitals(state, settings, latency, counts, ages_s, streams, tuple(problems))
+    return Vitals(state, settings, latency, counts, ages_s, streams, tuple(problems), main)
 
 
 def _row_problems(engine: str, state: str, main: str, ages_s: Mapping[str, float]) -> list[str]:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QSettings, Qt, QTimer
+from PySide6.QtGui import QCloseEvent
 from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
 
 from realtime.block import Floats
 from realtime.monitor.attention import Attention
+from realtime.monitor.choice import MODES, Choice
 from realtime.monitor.client import Client
-from realtime.monitor.curves import choose
+from realtime.monitor.controls import Action, Controls
 from realtime.monitor.electrodes import Electrodes
+from realtime.monitor.frozen import Frozen
 from realtime.monitor.health import Health
+from realtime.monitor.layout import grid_rows, places
+from realtime.monitor.remember import recall, remember
 from realtime.monitor.sound import Sound
 from realtime.monitor.theme import DARK, Theme, font, style_sheet
 from realtime.monitor.traces import Traces
+from realtime.monitor.view import View
 
 FRAME_MS = 33
 SLOW_FRAMES = 3  # maps, every third frame: 10 a second
@@ -22,35 +30,76 @@ NULL = "null_max_p95"
 
 
 class Window(QWidget):
-    """Traces at the left, maps at the right, health above. Draws `client` on a timer and owns no numbers."""
+    """Traces at the left, maps at the right, health above. Draws `client` on a timer and owns no numbers.
 
-    def __init__(self, client: Client, theme: Theme = DARK, count: int = 8) -> None:
+    settings: where the layout is kept between runs; None: nowhere.
+    """
+
+    def __init__(
+        self, client: Client, theme: Theme = DARK, count: int | None = None, settings: QSettings | None = None
+    ) -> None:
         super().__init__()
         self.client = client
-        self.count = count
+        self.view = View()
+        self.choice = Choice()
         self.shown: list[str] = []
-        self.pinned: list[str] = []
+        self._settings = settings
         self._frame = 0
         self._scores_drawn: object = None
+        self._rows: list[list[str]] = []
         self.setWindowTitle(f"corticast: {client.engine}")
         self.setFont(font())
         self.setStyleSheet(style_sheet(theme))
         self.health = Health(theme, client.engine)
-        self.traces = Traces(theme)
+        self.traces = Traces(theme, self.view)
         self.electrodes = Electrodes(theme, self.pin)
         self.attention = Attention(theme)
         self.sound = Sound(theme)
+        self.frozen = Frozen(self.traces.widget)
+        self.controls = Controls(self, self._actions())
+        self._parts: dict[str, QWidget] = {}
         self._lay_out()
+        if settings is not None:
+            recall(settings, self, self._parts, self.view, self.choice, self.traces)
+        if count is not None:
+            self.choice.count = count
+        self._connect()
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.draw)
         self._timer.start(FRAME_MS)
         self.draw()
 
+    def _actions(self) -> tuple[Action, ...]:
+        view, traces = self.view, self.traces
+        return (
+            Action("R", "", "show the next row of the grid", self.next_row),
+            Action("B", "", "show the best electrodes by score", lambda: self.choose("best")),
+            Action("H", "", "show those chosen by hand, on the map", lambda: self.choose("hand")),
+            Action("Space", "Pause", "pause, or go back to live", lambda: view.toggle(self.client.now_s())),
+            Action("Left", "◀", "scroll back", lambda: self.scroll_by(-0.25 * view.window_s)),
+            Action("Right", "▶", "scroll forward", lambda: self.scroll_by(0.25 * view.window_s)),
+            Action("Home", "", "scroll to the oldest rows held", lambda: self.scroll_by(-np.inf)),
+            Action("End", "", "back to live", view.resume),
+            Action("+", "time +", "zoom in: show less time", lambda: view.zoom(-1)),
+            Action("-", "time -", "zoom out: show more time, up to ten minutes", lambda: view.zoom(1)),
+            Action("Up", "SD +", "larger amplitude", lambda: traces.rescale(steps=-1)),
+            Action("Down", "SD -", "smaller amplitude", lambda: traces.rescale(steps=1)),
+            Action("S", "scale", "one scale for all, or one for each electrode", self.switch_scale),
+            Action("?", "?", "keys and mouse", lambda: self.controls.help()),
+        )
+
+    def _connect(self) -> None:
+        pane, controls = self.traces.widget, self.controls
+        pane.dragged.connect(lambda x: self.scroll_by(-x))
+        pane.zoomed.connect(self.view.zoom)
+        pane.scaled.connect(lambda steps: self.traces.rescale(steps=steps))
+        controls.mode.setCurrentIndex(MODES.index(self.choice.mode))
+        controls.count.setValue(self.choice.count)
+        controls.mode.currentIndexChanged.connect(lambda k: self.choose(MODES[k]))
+        controls.count.valueChanged.connect(self._set_count)
+
     def _lay_out(self) -> None:
-        right = QSplitter(Qt.Orientation.Vertical)
-        for panel, share in ((self.electrodes, 42), (self.attention, 28), (self.sound, 30)):
-            right.addWidget(panel.widget)
-            right.setStretchFactor(right.count() - 1, share)
+        right = self._splitter("right", Qt.Orientation.Vertical, self.electrodes, self.attention, self.sound)
         right.setSizes([420, 280, 300])
         across = QSplitter(Qt.Orientation.Horizontal)
         across.addWidget(self.traces.widget)
@@ -58,22 +107,51 @@ class Window(QWidget):
         across.setSizes([640, 360])
         across.setStretchFactor(0, 64)
         across.setStretchFactor(1, 36)
+        self._parts["across"] = across
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
         column.addWidget(self.health.widget)
+        column.addWidget(self.controls.widget)
         column.addWidget(across, 1)
         column.addWidget(self.health.foot)
         self.resize(1600, 1000)
         self.setMinimumSize(1000, 600)
 
+    def _splitter(self, name: str, way: Qt.Orientation, *panels: Any) -> QSplitter:
+        splitter = QSplitter(way)
+        for panel in panels:
+            splitter.addWidget(panel.widget)
+        self._parts[name] = splitter
+        return splitter
+
+    def choose(self, mode: str) -> None:
+        """Which electrodes are drawn: one of MODES."""
+        self.choice.mode = mode
+        self.controls.mode.setCurrentIndex(MODES.index(mode))
+        self._scores_drawn = None
+
+    def next_row(self) -> None:
+        """The next row of the grid, or the first where another mode was on."""
+        self.choice.row = self.choice.row + 1 if self.choice.mode == "row" else 0
+        self.choose("row")
+
+    def _set_count(self, count: int) -> None:
+        self.choice.count = count
+        self._scores_drawn = None
+
     def pin(self, name: str) -> None:
         """Pin an electrode to the traces, or let it go."""
-        if name in self.pinned:
-            self.pinned.remove(name)
-        else:
-            self.pinned.append(name)
+        self.choice.pin(name)
         self._scores_drawn = None
+
+    def scroll_by(self, by_s: float) -> None:
+        """Show an earlier (negative) or later stretch; pauses."""
+        rows = self.client.main_rows()
+        self.view.scroll(by_s, self.client.now_s(), rows.oldest_s if rows is not None else np.nan)
+
+    def switch_scale(self) -> None:
+        self.traces.rescale(each=not self.traces.each)
 
     def scores(self) -> tuple[tuple[str, ...], Floats, float]:
         """Electrode names, running r of each (NaN: not yet known) and r of the null's band."""
@@ -86,11 +164,14 @@ class Window(QWidget):
         """One frame."""
         now_s = self.client.now_s()
         self._draw_scores()
-        self.traces.draw(self.client.rows("predicted"), self.client.rows("observed"), self.shown, now_s)
+        self.traces.draw(self.client.rows("predicted"), self.client.rows("observed"), now_s)
         if self._frame % SLOW_FRAMES == 0:
+            vitals = self.client.vitals()
+            self.frozen.draw(self.view, vitals, now_s)
+            self.controls.buttons["Pause"].setText("Pause" if self.view.live else "Live")
             self.attention.draw(self.client.rows("attention"), now_s)
             self.sound.draw(self.client.rows("sound"), now_s)
-            self.health.draw(self.client.vitals())
+            self.health.draw(vitals)
         self._frame += 1
 
     def _draw_scores(self) -> None:
@@ -101,8 +182,16 @@ class Window(QWidget):
             return
         self._scores_drawn = what_is_new
         names, scores, null_r = self.scores()
-        self.pinned = [name for name in self.pinned if name in names]
-        self.shown = choose(names, scores, self.pinned, self.shown, self.count)
-        self.electrodes.draw(names, scores, null_r, self.shown, self.pinned)
+        where = places(names, self.client.settings.positions)
+        self._rows = grid_rows(names, where)
+        self.choice.forget_unknown(names)
+        self.shown = self.choice.select(names, scores, self._rows, self.shown)
+        self.electrodes.draw(names, where, scores, null_r, self.shown, self.choice.pinned)
         place = {name: k for k, name in enumerate(names)}
         self.traces.show_electrodes(self.shown, [float(scores[place[name]]) for name in self.shown])
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        if self._settings is not None:
+            remember(self._settings, self, self._parts, self.view, self.choice, self.traces)
+        self._timer.stop()
+        super().closeEvent(event)

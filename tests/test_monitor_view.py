@@ -1,0 +1,162 @@
+"""What the monitor shows of the past and of which electrodes, without Qt."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from realtime.monitor.choice import Choice
+from realtime.monitor.curves import lane_heights, thin, value_at
+from realtime.monitor.layout import grid_rows, places
+from realtime.monitor.view import LONGEST_S, SHORTEST_S, View
+
+# -- time --------------------------------------------------------------------------------------------------------------
+
+
+def test_pause_holds_the_time_and_live_follows_it() -> None:
+    view = View(10.0)
+    assert (view.live, view.reference(50.0)) == (True, 50.0)
+    view.toggle(50.0)
+    assert (view.live, view.reference(70.0), view.behind_s(70.0)) == (False, 50.0, 20.0)
+    view.pause(60.0)  # is already
+    assert view.reference(70.0) == 50.0
+    view.toggle(70.0)
+    assert (view.live, view.behind_s(71.0)) == (True, 0.0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(-400, 400), min_size=1, max_size=8), st.floats(1, 500))
+def test_scrolling_stays_within_what_is_held(steps: list[float], held_s: float) -> None:
+    view, now_s = View(10.0), 1000.0
+    want = now_s
+    for by_s in steps:
+        view.scroll(by_s, now_s, now_s - held_s)
+        want = min(now_s, max(min(now_s, now_s - held_s + 10.0), want + by_s))
+        assert view.reference(now_s) == pytest.approx(want)
+        assert not view.live
+    view.scroll(-math.inf, now_s, now_s - held_s)
+    assert view.reference(now_s) == pytest.approx(min(now_s, now_s - held_s + 10.0))
+
+
+def test_scrolling_before_any_row_only_pauses() -> None:
+    view = View()
+    view.scroll(-5.0, 100.0, math.nan)
+    assert view.reference(120.0) == 100.0
+
+
+def test_zoom_goes_by_steps_to_ten_minutes_and_no_further() -> None:
+    view = View(10.0)
+    view.zoom(1)
+    assert view.window_s == 20.0
+    view.zoom(-3)
+    assert view.window_s == 2.0
+    view.zoom(99)
+    assert view.window_s == LONGEST_S == 600.0
+    view.zoom(-99)
+    assert view.window_s == SHORTEST_S
+
+
+# -- electrodes --------------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_is_near_square_and_each_place_is_taken_once() -> None:
+    for count, width in ((1, 1), (10, 4), (64, 8), (256, 16)):
+        names = [f"G{k + 1}" for k in range(count)]
+        where = places(names)
+        assert len({tuple(place) for place in where.tolist()}) == count
+        assert where[:, 0].max() == width - 1
+        assert where[0].tolist() == [0, 0]
+        rows = grid_rows(names, where)
+        assert [name for row in rows for name in row] == names
+        assert {len(row) for row in rows[:-1]} <= {width}
+
+
+def test_groups_by_name_lie_below_each_other_and_strips_are_rows() -> None:
+    names = [f"G{k}" for k in range(1, 17)] + [f"TP{k}" for k in range(1, 7)] + ["reference"]
+    rows = grid_rows(names, places(names))
+    assert [len(row) for row in rows] == [4, 4, 4, 4, 6, 1]
+    assert rows[4] == ["TP1", "TP2", "TP3", "TP4", "TP5", "TP6"]
+
+
+def test_positions_are_used_where_every_electrode_has_one() -> None:
+    picture = {"a": (100, 50), "b": (140, 50), "c": (100, 90)}
+    where = places(["a", "b", "c"], picture)
+    np.testing.assert_allclose(where - where[0], [[0, 0], [1, 0], [0, -1]], atol=1e-12)
+    left = {"back": (-60, -40, 0), "front": (-60, -30, 0), "up": (-60, -40, 10)}  # of the left side, seen from there
+    where = places(list(left), left)
+    np.testing.assert_allclose(where - where[0], [[0, 0], [-1, 0], [0, 1]], atol=1e-12)
+    right = {name: (-x, y, z) for name, (x, y, z) in left.items()}
+    where = places(list(right), right)
+    np.testing.assert_allclose(where - where[0], [[0, 0], [1, 0], [0, 1]], atol=1e-12)
+    assert places(["a", "b", "c", "d"], picture).tolist() == places(["a", "b", "c", "d"]).tolist()
+    assert np.isfinite(places(["a", "b"], {"a": (1, 1), "b": (1, 1)})).all()
+    assert np.isfinite(places(["a"], {"a": (1, 1)})).all()
+    assert places([]).shape == (0, 2)
+
+
+def test_best_by_hand_and_by_row() -> None:
+    names, scores = list("abcd"), np.array([0.1, 0.4, 0.2, 0.3])
+    rows = [["a", "b"], ["c", "d"]]
+    choice = Choice(count=2)
+    assert choice.select(names, scores, rows, []) == ["b", "d"]
+    choice.pin("a")
+    choice.pin("c")
+    choice.mode = "hand"
+    assert choice.select(names, scores, rows, []) == ["a", "c"]
+    choice.pin("a")
+    assert choice.select(names, scores, rows, []) == ["c"]
+    choice.mode, choice.row = "row", 3
+    assert choice.select(names, scores, rows, []) == ["c", "d"]
+    choice.forget_unknown(["a"])
+    choice.mode = "hand"
+    assert choice.pinned == []
+    assert choice.select(names, scores, rows, []) == ["b", "d"]  # nothing chosen: the best
+
+
+# -- long stretches ----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 400), st.integers(10, 100), st.integers(0, 1000))
+def test_thinning_keeps_extremes_and_gaps(rows: int, most: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    at = np.arange(rows) * 0.02
+    kept = (at < 2.0) | (at > 4.5)
+    times = np.asarray(1000.007 + at[kept], np.float64)  # no row at the edge of a bin
+    data = random.standard_normal((len(times), 2))
+    data[random.random(data.shape) < 0.3] = np.nan
+    thin_times, thinned, step_s = thin(times, data, 0.02, most)
+    assert len(thin_times) <= most + 4
+    assert (np.diff(thin_times) > 0).all()
+    for column in range(2):
+        want, got = data[:, column], thinned[:, column]
+        if np.isfinite(want).any():
+            assert (np.nanmin(got), np.nanmax(got)) == (np.nanmin(want), np.nanmax(want))
+        else:
+            assert np.isnan(got).all()
+    if len(times) > most and step_s < 0.5 and at[-1] > 4.5:
+        assert (np.diff(thin_times) > 1.5 * step_s).any()
+    for time_s, low, high in zip(thin_times[::2], thinned[::2], thinned[1::2], strict=len(times) > most):
+        if len(times) > most:
+            inside = data[(times >= time_s - 1e-9) & (times < time_s + 2 * step_s - 1e-9)]
+            for column in range(2):
+                finite = inside[np.isfinite(inside[:, column]), column]
+                assert (low[column] in finite) == (high[column] in finite) == bool(len(finite))
+
+
+def test_measured_values_are_those_of_the_nearest_row() -> None:
+    times, values = np.array([1.0, 1.02, 1.04, 1.5]), np.array([5.0, 6.0, np.nan, 8.0])
+    assert value_at(times, values, 1.012) == 6.0
+    assert value_at(times, values, 0.99) == 5.0
+    assert math.isnan(value_at(times, values, 1.04))
+    assert math.isnan(value_at(times, values, 1.3))
+    assert math.isnan(value_at(times[:0], values[:0], 1.0))
+
+
+def test_each_trace_may_have_its_own_height() -> None:
+    values = np.random.default_rng(0).standard_normal((1000, 2)) * [1.0, 5.0]
+    assert lane_heights([values], 2).tolist() == [6.0, 30.0]
