@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +24,7 @@ LARGEST_DRIFT = 0.05  # of the nominal period
 LARGEST_SLEW = 0.5  # of the nominal period: times always increase
 
 Rows = npt.NDArray[np.int64]
+IsJump = Callable[[float], bool]  # whether stamps that step ahead by so many seconds lost nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class ClockState:
 
 @dataclass
 class Clock:
-    """Turns stamps into times. What it gives depends on stamps and offsets alone, not on how they were pulled.
+    """Turns stamps into times. What it gives depends on stamps, offsets and jumps alone, not on how they were pulled.
 
     A line from index to time begins at the first stamp with the nominal rate. After every second's worth of rows it is
     corrected by the median of their residuals (a Kalman filter of phase and rate, its noise taken from the
@@ -94,6 +96,9 @@ class Clock:
     adopted offset or a jump ahead that no gap explains, is a reset: the index advances by one
     row, so that it shows downstream, and the times follow the new clock, backward where that is so.
 
+    Whether stamps that step ahead passed over lost rows, or a clock was set, only their arrival can tell: `stamp` asks
+    `is_jump`, and keeps the answer in `jumps`. Whoever stamps the same rows later hands these jumps in instead.
+
     A source that stamps a whole chunk with one time, or pushes it sample by sample in no time, makes bursts.
     Their last row counts, by LSL's convention, and their usual length is allowed for when looking for gaps.
     """
@@ -101,6 +106,7 @@ class Clock:
     rate_hz: float
     gap_s: float = 0.05
     offsets: list[tuple[int, float]] = field(default_factory=list)
+    jumps: set[int] = field(default_factory=set)  # indices of rows before which a step ahead lost nothing
 
     def __post_init__(self) -> None:
         if not self.rate_hz > 0 or not self.gap_s > 0:
@@ -119,11 +125,12 @@ class Clock:
         self.offsets = sorted([*(o for o in self.offsets if o[0] != index), (index, offset_s)])
 
     def forget_offsets(self, index: int) -> None:
-        """Drop the offsets that were replaced before `index`: a live clock must not grow."""
+        """Drop the offsets that were replaced, and the jumps that came, before `index`: a live clock must not grow."""
+        self.jumps = {at for at in self.jumps if at >= index}
         passed = sum(1 for at, _ in self.offsets if at <= index)
         self.offsets = self.offsets[max(0, passed - 1) :]
 
-    def stamp(self, raw: Times, state: ClockState) -> tuple[list[Span], ClockState]:
+    def stamp(self, raw: Times, state: ClockState, is_jump: IsJump | None = None) -> tuple[list[Span], ClockState]:
         """Times of rows stamped `raw` ((n,) float64 seconds, the source's clock). Reuses the state."""
         spans: list[Span] = []
         raw = np.asarray(raw, np.float64)
@@ -134,7 +141,7 @@ class Clock:
             offset, until = self._offset(state)
             room = state.anchor + self._rows - state.index if state.started else 1
             stamps = raw[row : row + min(room, until)] + offset
-            times, broken = self._run(stamps, state, offset)
+            times, broken = self._run(stamps, state, offset, is_jump)
             if len(times):
                 parts.append(times)
             row += len(times)
@@ -150,7 +157,9 @@ class Clock:
         offset = self.offsets[after - 1][1] if after else state.offset_s
         return offset, self.offsets[after][0] - state.index if after < len(self.offsets) else self._rows
 
-    def _run(self, stamps: Times, state: ClockState, offset: float) -> tuple[Times, Span | None]:
+    def _run(
+        self, stamps: Times, state: ClockState, offset: float, is_jump: IsJump | None
+    ) -> tuple[Times, Span | None]:
         """Times of the rows up to the next break; with the break, if one comes, to go on from."""
         if not state.started:
             _anchor(state, stamps[0], stamps[0])
@@ -175,6 +184,9 @@ class Clock:
         jump = float(residuals[count] - allowed[count])
         reset = bool(steps[count] < -self._limit or behind[count] or jump > LONGEST_GAP_S)
         reset = reset or abs(offset - state.offset_s) > self._limit
+        if not reset and is_jump is not None and is_jump(jump):
+            self.jumps.add(state.index + 1)
+        reset = reset or state.index + 1 in self.jumps
         return times, self._break(state, float(stamps[count]), float(allowed[count]), jump, reset, offset)
 
     def _runs(self, steps: Times, state: ClockState) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,9 @@ REST_S = 0.001  # after a pull of less than this: a source that pushes row by ro
 OFFSET_EVERY_S = 5.0
 OFFSET_CHANGE_S = 1e-4  # smaller ones are within the measurement's own error
 SILENT_S = 2.0
+FLOOR_CREEP = 1e-3  # by which the least delay rises with time: more than any clock drifts
+FLOOR_STANDS_S = 1.0  # before it counts: rows sent faster than sampled come ever earlier
+FLOOR_FALL_S = 0.01
 
 
 class Inlet(Protocol):
@@ -72,6 +76,37 @@ class Arrivals:
             return float(self._at[kept[place] % self._capacity])
 
 
+class Delay:
+    """The least time from a row's stamp to its arrival: what tells a clock that was set from rows that were lost.
+
+    Rows can come late by any amount, but never earlier than transport takes. A step of the stamps ahead, with the
+    newest row earlier than ever before by more than half of that step, is the clock's: a loss would have made the
+    rows come as much later as their stamps say. Reading late, after a stall longer than the step, hides it: a gap,
+    as is any step ahead before the least delay has stood for a second.
+    """
+
+    def __init__(self) -> None:
+        self._floor_s = self._since_s = np.inf  # the floor, and since when it has stood
+        self._arrival_s = 0.0
+
+    def add(self, newest_s: float, arrival_s: float) -> None:
+        """A chunk whose newest row is stamped newest_s, offset added. All on this machine's clock."""
+        late_s = arrival_s - newest_s
+        if late_s < self._floor_s - FLOOR_FALL_S:
+            self._since_s = arrival_s
+        self._floor_s = min(late_s, self._floor_s + FLOOR_CREEP * (arrival_s - self._arrival_s))
+        self._arrival_s = arrival_s
+
+    def is_jump(self, newest_s: float, arrival_s: float, jump_s: float) -> bool:
+        """Whether a chunk whose stamps step ahead by jump_s lost nothing there."""
+        stands = self._arrival_s - self._since_s > FLOOR_STANDS_S
+        return stands and arrival_s - newest_s < self._floor_s - jump_s / 2
+
+    def restart(self) -> None:
+        """The clock was set anew: nothing is known of its delays."""
+        self._floor_s = self._since_s = np.inf
+
+
 def pump(
     inlet: Inlet,
     clock: Clock,
@@ -86,13 +121,15 @@ def pump(
 
     on_event gets dictionaries with `event`, `stream` and, by event:
     anchor (index, raw_s, offset_s): the first row; offset (index, offset_s): adopted from that index on;
-    gap (index, lost, jump_s) and reset (index, jump_s): index of the first row after it;
+    gap (index, lost, jump_s) and reset (index, jump_s): index of the first row after it. Stamps that step ahead are
+    a gap where the rows came as much later, and a reset where they came when they were due (`Delay`);
     silent (after_s), resumed (silent_s): no row for 2 s, and again one; disconnected: it will not resume;
     clock_unknown: its clock did not answer, so its stamps are taken as they are.
     """
     counts = Counts() if counts is None else counts
     watch = _OffsetWatch(inlet, stop)
     tell = _Teller(inlet.spec.name, on_event)
+    delay = Delay()
     state = clock.initial_state()
     if watch.newest is None:
         tell("clock_unknown")
@@ -110,9 +147,14 @@ def pump(
             last = time.monotonic()
             offset = watch.newest
             _adopt(clock, state, offset, tell)
+            newest_s = float(raw[-1]) + (state.offset_s if offset is None else offset)
             if not state.started:
                 tell("anchor", index=0, raw_s=float(raw[0]), offset_s=offset or 0.0)
-            spans, state = clock.stamp(raw, state)
+            spans, state = clock.stamp(raw, state, functools.partial(delay.is_jump, newest_s, arrival))
+            if any(span.reset for span in spans):
+                delay.restart()
+                clock.forget_offsets(state.index)
+            delay.add(newest_s, arrival)
             counts.received += len(raw)
             _write(data, spans, ring, arrival, arrivals)
             _count(spans, counts, tell, watch)

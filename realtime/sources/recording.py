@@ -33,8 +33,10 @@ class RecordedStream:
     """One stream as it was sent.
 
     data: (rows, channels) float32. stamps: (rows,) float64 seconds, raw, on the source's clock. offsets: (stream
-    index, seconds to add to the stamps from it on). anchor_s: raw stamp of the first row that the engine
-    used, whose index is 0; None: the first row there is. lanes: anchor_s and offsets of each lane that read it.
+    index, seconds to add to the stamps from it on). jumps: stream indices of rows before which the clock was
+    set, and nothing lost, as the engine could tell. anchor_s: raw stamp of the first row that the engine
+    used, whose index is 0; None: the first row there is. lanes: anchor_s, offsets and jumps of each lane that
+    read it.
     """
 
     spec: Spec
@@ -44,14 +46,15 @@ class RecordedStream:
     type: str = ""
     source_id: str = ""
     anchor_s: float | None = None
-    lanes: Mapping[str, tuple[float, tuple[Offset, ...]]] = field(default_factory=dict)
+    lanes: Mapping[str, tuple[float, tuple[Offset, ...], tuple[int, ...]]] = field(default_factory=dict)
+    jumps: tuple[int, ...] = ()
 
     def for_lane(self, lane: str) -> RecordedStream:
         """The stream on the grid that this lane of the engine had live, where the recording tells of it."""
         if lane not in self.lanes:
             return self
-        anchor_s, offsets = self.lanes[lane]
-        return replace(self, anchor_s=anchor_s, offsets=offsets)
+        anchor_s, offsets, jumps = self.lanes[lane]
+        return replace(self, anchor_s=anchor_s, offsets=offsets, jumps=jumps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def load_recording(path: str | Path) -> Recording:
 def to_blocks(stream: RecordedStream, clock: Clock | None = None) -> list[Block]:
     """The stream's rows with times, as the live clock gives them: one block per run without a gap.
 
-    Rows before the anchor are left out. clock: a fresh one; it takes the stream's offsets.
+    Rows before the anchor are left out. clock: a fresh one; it takes the stream's offsets and jumps.
     """
     if stream.spec.rate_hz <= 0:
         raise UserError(f"stream {stream.spec.name!r} has no regular rate: it cannot be put on a regular clock")
@@ -88,6 +91,7 @@ def to_blocks(stream: RecordedStream, clock: Clock | None = None) -> list[Block]
     first = _anchor_row(stream)
     for index, offset_s in stream.offsets:
         clock.set_offset(index, offset_s)
+    clock.jumps.update(stream.jumps)
     spans, _ = clock.stamp(stream.stamps[first:], clock.initial_state())
     data = stream.data[first:]
     return [Block(data[s.start : s.start + len(s.times)], s.times, s.index) for s in spans]
@@ -139,6 +143,7 @@ def _save_stream(folder: Path, name: str, stream: RecordedStream) -> dict[str, A
         "type": stream.type,
         "source_id": stream.source_id,
         "offsets": [list(offset) for offset in stream.offsets],
+        "jumps": list(stream.jumps),
         "anchor_s": stream.anchor_s,
         "start_s": float(stream.stamps[0]) if len(stream.stamps) else 0.0,
     }
@@ -197,6 +202,7 @@ def _load_stream(folder: Path, name: str, entry: dict[str, Any]) -> RecordedStre
         str(entry.get("type", "")),
         str(entry.get("source_id", "")),
         entry.get("anchor_s"),
+        jumps=tuple(map(int, entry.get("jumps", ()))),
     )
 
 
@@ -281,9 +287,10 @@ def _measured_offsets(rate_hz: float, stamps: Times, times: Any, values: Any) ->
 
 
 def _on_live_grid(stream: RecordedStream, status: list[Marker]) -> RecordedStream:
-    """With the anchor and the offsets that the engine's lanes adopted, where its status tells of them."""
+    """With the anchor, the offsets and the jumps that the engine's lanes took, where its status tells of them."""
     anchors: dict[str, float] = {}
     offsets: dict[str, dict[int, float]] = {}
+    jumps: dict[str, list[int]] = {}
     for event in _events(status, stream.spec.name):
         lane = str(event.get("lane", ""))
         if event["event"] == "anchor":
@@ -292,18 +299,24 @@ def _on_live_grid(stream: RecordedStream, status: list[Marker]) -> RecordedStrea
             offsets.setdefault(lane, {0: float(event["offset_s"])})
         elif event["event"] == "offset" and lane in anchors:
             offsets[lane][int(event["index"])] = float(event["offset_s"])
-    lanes = {lane: (anchor_s, tuple(sorted(offsets[lane].items()))) for lane, anchor_s in anchors.items()}
+        elif event["event"] == "reset" and lane in anchors:
+            jumps.setdefault(lane, []).append(int(event["index"]))
+    lanes = {
+        lane: (anchor_s, tuple(sorted(offsets[lane].items())), tuple(jumps.get(lane, ())))
+        for lane, anchor_s in anchors.items()
+    }
     return replace(stream, lanes=lanes).for_lane(next(iter(lanes))) if lanes else stream
 
 
 def _events(status: list[Marker], stream: str) -> Iterator[dict[str, Any]]:
-    """The anchors and offsets of one stream, in order."""
+    """The anchors, offsets and resets of one stream, in order."""
     for _, text in status:
         try:
             event = json.loads(text)
         except ValueError:
             continue
-        if isinstance(event, dict) and event.get("stream") == stream and event.get("event") in ("anchor", "offset"):
+        told = isinstance(event, dict) and event.get("stream") == stream
+        if told and event.get("event") in ("anchor", "offset", "reset"):
             yield event
 
 

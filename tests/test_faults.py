@@ -1,0 +1,419 @@
+"""What goes wrong with streams, with exact accounting: received + lost + skipped = sent, by a counter in channel 0."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pylsl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from realtime.block import Block, Spec, Times
+from realtime.clock import Clock
+from realtime.lane import Lane, Step
+from realtime.repair import Repair
+from realtime.ring import Ring
+from realtime.sources.lsl import LslInlet, StreamQuery, local_clock
+from realtime.sources.pump import Counts, Event, pump
+from realtime.sources.recording import RecordedStream, to_blocks
+from realtime.stage import Chain
+from tests.toys import PATIENCE_S, Heard
+
+RATE_HZ = 500.0
+Rows = npt.NDArray[np.float32]
+
+
+@dataclass
+class Script:
+    """A source that has sent all it will: rows with their stamps and the time that each chunk arrived."""
+
+    counter: npt.NDArray[np.int64]
+    stamps: Times
+    arrivals: Times  # of each row, if it came by itself
+    chunk: int = 5
+    spec: Spec = field(default_factory=lambda: Spec("s", RATE_HZ, ("count", "a")))
+    stop: threading.Event = field(default_factory=threading.Event)
+    at: int = 0
+    now_s: float = 0.0
+
+    def open(self) -> None: ...
+    def close(self) -> None: ...
+
+    def time_correction(self) -> float:
+        return 0.0
+
+    def now(self) -> float:
+        return self.now_s
+
+    def pull(self, _timeout_s: float) -> tuple[Rows, Times]:
+        rows = slice(self.at, self.at + self.chunk)
+        self.at = min(self.at + self.chunk, len(self.stamps))
+        self.now_s = float(self.arrivals[self.at - 1])
+        if self.at == len(self.stamps):
+            self.stop.set()
+        return np.stack([self.counter[rows]] * 2, axis=1).astype(np.float32), self.stamps[rows]
+
+
+@dataclass
+class Outcome:
+    counts: Counts
+    events: list[Event]
+    blocks: list[Block]
+
+    def told(self, name: str) -> list[Event]:
+        return [event for event in self.events if event["event"] == name]
+
+    @property
+    def counter(self) -> list[int]:
+        return [int(n) for b in self.blocks for n in b.data[:, 0]]
+
+    @property
+    def times(self) -> Times:
+        return np.concatenate([b.times for b in self.blocks])
+
+
+def run(script: Script) -> Outcome:
+    """Through the pump, in this thread; then once more from what a recording would hold, which must be the same."""
+    ring = Ring(len(script.stamps), (2,))
+    cursor, events = ring.cursor(), list[Event]()
+    counts = pump(script, Clock(script.spec.rate_hz), ring, events.append, script.stop)
+    blocks = []
+    while cursor.behind:
+        blocks.append(cursor.read())
+    outcome = Outcome(counts, events, blocks)
+    _check_recorded(script, outcome)
+    return outcome
+
+
+def _check_recorded(script: Script, outcome: Outcome) -> None:
+    data = np.stack([script.counter] * 2, axis=1).astype(np.float32)
+    jumps = tuple(event["index"] for event in outcome.told("reset"))
+    again = to_blocks(RecordedStream(script.spec, data, script.stamps, jumps=jumps))
+    assert [(b.index, len(b)) for b in again] == [(b.index, len(b)) for b in outcome.blocks]
+    assert np.array_equal(np.concatenate([b.times for b in again]), outcome.times)
+
+
+def sent(seconds: float, rate_hz: float = RATE_HZ, origin_s: float = 50.0) -> Script:
+    """Rows that arrive 3 ms after they were sampled."""
+    counter = np.arange(round(seconds * rate_hz))
+    when = origin_s + counter / rate_hz
+    return Script(counter, when, when + 0.003, spec=Spec("s", rate_hz, ("count", "a")))
+
+
+def without(script: Script, start: int, stop: int) -> Script:
+    kept = np.ones(len(script.counter), bool)
+    kept[start:stop] = False
+    return only(script, kept)
+
+
+def only(script: Script, kept: npt.NDArray[np.bool_]) -> Script:
+    script.counter, script.stamps, script.arrivals = script.counter[kept], script.stamps[kept], script.arrivals[kept]
+    return script
+
+
+# --- clocks, and what is lost ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 1000])
+@pytest.mark.parametrize("jump_s", [1.0, 0.2, -274.0])
+def test_a_clock_that_jumps_loses_nothing(jump_s: float, chunk: int) -> None:
+    script = sent(16.0)
+    script.chunk = chunk
+    script.stamps[4000:] += jump_s
+    outcome = run(script)
+    assert outcome.counts == Counts(received=8000, lost=0, resets=1)
+    assert outcome.counter == list(range(8000))
+    (reset,) = outcome.told("reset")
+    assert (reset["index"], reset["jump_s"]) == (4001, pytest.approx(jump_s, abs=2.1 / RATE_HZ))
+    np.testing.assert_allclose(outcome.times, script.stamps, atol=1e-3)
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 1000])
+def test_three_seconds_lost_are_counted_to_the_row(chunk: int) -> None:
+    script = without(sent(16.0), 4000, 5500)
+    script.chunk = chunk
+    outcome = run(script)
+    assert outcome.counts == Counts(received=6500, lost=1500, resets=0)
+    for block in outcome.blocks:  # the index is the counter: it passed over what was lost
+        np.testing.assert_array_equal(block.data[:, 0], np.arange(block.index, block.end))
+
+
+def test_a_source_that_rests_for_three_seconds_owes_their_rows() -> None:
+    """It sampled nothing meanwhile, which nobody can see from outside: what its rate promised counts as lost."""
+    script = sent(16.0)
+    script.stamps[4000:] += 3.0
+    script.arrivals[4000:] += 3.0
+    outcome = run(script)
+    assert outcome.counter == list(range(8000))
+    assert outcome.counts == Counts(received=8000, lost=1500, resets=0)
+
+
+def test_a_jump_while_nobody_read_counts_as_lost() -> None:
+    """What cannot be told: rows read 2 s late arrived at no time of their own."""
+    script = sent(16.0)
+    script.stamps[4000:] += 1.0
+    late = slice(3500, 4500)
+    script.arrivals[late] = np.maximum(script.arrivals[late], script.arrivals[4500])
+    outcome = run(script)
+    assert outcome.counts == Counts(received=8000, lost=500, resets=0)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    faults=st.lists(st.sampled_from([1.0, -274.0, 0.3, "lost", "lost 40 ms"]), min_size=1, max_size=5),
+    chunk=st.integers(1, 40),
+    seed=st.integers(0, 999),
+)
+def test_any_row_of_faults_is_told_apart(faults: list[float | str], chunk: int, seed: int) -> None:
+    """3 s of good rows before each fault; rows come up to 30 ms late."""
+    script, stretch = sent(3.0 * (len(faults) + 1)), round(3.0 * RATE_HZ)
+    kept = np.ones(len(script.counter), bool)
+    for number, fault in enumerate(faults, start=1):
+        start = number * stretch
+        if isinstance(fault, float):
+            script.stamps[start:] += fault
+        else:
+            kept[start : start + (400 if fault == "lost" else 40)] = False
+    script.arrivals += np.random.default_rng(seed).uniform(0.0, 0.03, len(kept))
+    script.arrivals = np.maximum.accumulate(script.arrivals)
+    only(script, kept).chunk = chunk
+    outcome = run(script)
+    assert outcome.counts.received + outcome.counts.lost == len(kept)
+    assert outcome.counts.lost == np.count_nonzero(~kept)
+    assert outcome.counts.resets == sum(isinstance(fault, float) for fault in faults)
+    assert outcome.counter == np.flatnonzero(kept).tolist()
+
+
+# --- chunks, stamps, rates -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk", [1, 1000])
+@pytest.mark.parametrize("stamped", ["each", "by chunk"])
+def test_chunks_of_one_and_of_a_thousand(chunk: int, stamped: str) -> None:
+    script = sent(20.0)
+    script.chunk = chunk
+    if stamped == "by chunk":
+        script.stamps = script.stamps[np.minimum((script.counter // chunk + 1) * chunk, len(script.counter)) - 1]
+    outcome = run(script)
+    assert outcome.counts == Counts(received=10_000)
+    assert outcome.counter == list(range(10_000))
+    assert np.all(np.diff(outcome.times) > 0)
+
+
+@pytest.mark.parametrize("fault", ["duplicate", "backward", "both"])
+def test_duplicate_and_backward_stamps_lose_nothing(fault: str) -> None:
+    script, rows = sent(20.0), np.arange(2000, 8000, 37)
+    true = script.stamps.copy()
+    if fault != "backward":
+        script.stamps[rows] = script.stamps[rows - 1]
+    if fault != "duplicate":
+        script.stamps[rows + 10] -= 0.02
+    outcome = run(script)
+    assert outcome.counts == Counts(received=10_000)
+    assert np.all(np.diff(outcome.times) > 0)
+    np.testing.assert_allclose(outcome.times, true, atol=1e-3)
+
+
+@pytest.mark.parametrize("share", [-0.005, 0.005])
+def test_a_rate_half_a_percent_off_is_followed(share: float) -> None:
+    script = sent(60.0)
+    script.stamps = 50.0 + script.counter / (RATE_HZ * (1 + share))
+    script.arrivals = script.stamps + 0.003
+    outcome = run(script)
+    assert outcome.counts == Counts(received=30_000)
+    settled = script.stamps > 60.0
+    np.testing.assert_allclose(outcome.times[settled], script.stamps[settled], atol=1e-3)
+
+
+# --- through a lane --------------------------------------------------------------------------------
+
+
+class Watched:
+    """A lane of `chain` on an inlet, what came out of it and what it said."""
+
+    def __init__(self, inlet: LslInlet, chain: Chain | None = None):
+        self.heard = Heard()
+        self.stop = threading.Event()
+        chain = chain or Chain([("repair", Repair(inlet.spec.rate_hz, 0.1, hold=True))])
+        self.lane = Lane("s", inlet, chain, self._publish, lambda e: self.heard.add("event", e))
+        self.lane.start(self.stop)
+
+    def _publish(self, _y: Block, step: Step) -> None:
+        self.heard.add("rows", step.x)
+
+    @property
+    def counter(self) -> list[int]:
+        return [int(n) for block in self.heard.blocks("rows") for n in block.data[:, 0]]
+
+    def until_row(self, number: int) -> None:
+        self.heard.until(lambda: any(b.data[-1, 0] >= number for b in self.heard.blocks("rows")[-1:]))
+
+    def until_told(self, name: str, times: int = 1) -> None:
+        self.heard.until(lambda: len(self.heard.events(name)) >= times)
+
+    def end(self) -> list[int]:
+        """The counter as received; every row from the first to the last received, lost or skipped."""
+        self.stop.set()
+        self.lane.join(PATIENCE_S)
+        counter = self.counter
+        lane = self.lane
+        assert counter == sorted(set(counter))
+        assert lane.error is None
+        assert len(counter) == lane.counts.received - lane.skipped - lane._cursor.overrun
+        assert lane.counts.received + lane.counts.lost == counter[-1] - counter[0] + 1
+        for block in self.heard.blocks("rows"):
+            np.testing.assert_array_equal(block.data[:, 0], counter[0] + np.arange(block.index, block.end))
+        return counter
+
+
+@contextmanager
+def source(name: str, origin_s: float) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "tests.counting_source", name, str(RATE_HZ), str(origin_s)]
+    process = subprocess.Popen(command)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def connected(name: str, **options: int) -> LslInlet:
+    return LslInlet(StreamQuery(name=name), 30, **options).connect()
+
+
+def outlet(name: str, source_id: str, channels: int = 2, format_: int = pylsl.cf_float32) -> pylsl.StreamOutlet:
+    return pylsl.StreamOutlet(pylsl.StreamInfo(name, "ECoG", channels, RATE_HZ, format_, source_id))
+
+
+def unique(name: str) -> str:
+    return f"{name}-{uuid.uuid4().hex[:8]}"
+
+
+def push(sink: pylsl.StreamOutlet, counter: Sequence[int], origin_s: float, sign: int = 1) -> None:
+    rows = np.asarray(counter)
+    sink.push_chunk(sign * np.stack([rows, rows], axis=1).astype(np.float32), (origin_s + rows / RATE_HZ).tolist())
+
+
+def due(origin_s: float) -> int:
+    return int((local_clock() - origin_s) * RATE_HZ)
+
+
+def test_a_source_killed_and_restarted_comes_back_with_its_loss_counted() -> None:
+    """Beside a second stream of the same name, which never gets in; then it is stopped for 3 s and continued."""
+    name, origin = unique("killed"), local_clock()
+    with source(name, origin):
+        watched = Watched(connected(name))
+        watched.heard.until(lambda: len(watched.counter) > 100)
+        twin = outlet(name, "another one")
+    push(twin, range(1000), origin, sign=-1)
+    with source(name, origin) as again:
+        watched.until_told("gap")
+        back = due(origin)
+        watched.until_row(back)
+        again.send_signal(signal.SIGSTOP)
+        watched.until_told("resumed" if watched.heard.events("resumed") else "silent")
+        silent = len(watched.heard.events("silent"))
+        watched.until_told("silent", silent)
+        again.send_signal(signal.SIGCONT)
+        watched.until_told("gap", 2)
+        watched.until_row(due(origin))
+    counter = watched.end()
+    assert min(counter) >= 0, "rows of the second stream"
+    steps = np.diff(counter)
+    assert [event["lost"] for event in watched.heard.events("gap")] == (steps[steps > 1] - 1).tolist()
+    assert watched.lane.counts.resets == 0
+    del twin
+
+
+def test_a_source_that_returns_in_a_wrong_format_stays_out() -> None:
+    name, origin = unique("format"), local_clock()
+    sink = outlet(name, name)
+    watched = Watched(connected(name))
+    assert sink.wait_for_consumers(PATIENCE_S)
+    push(sink, range(0, 50), origin)
+    watched.until_row(49)
+    del sink
+    wrong = outlet(name, name, channels=3, format_=pylsl.cf_int16)
+    watched.until_told("silent")
+    assert not wrong.have_consumers()
+    del wrong
+    sink = outlet(name, name)
+    assert sink.wait_for_consumers(PATIENCE_S)
+    push(sink, range(3000, 3050), origin)
+    watched.until_row(3049)
+    assert watched.end() == [*range(50), *range(3000, 3050)]
+
+
+class Stalling(LslInlet):
+    """An inlet that is not read while `held`."""
+
+    def __init__(self, *args: object, **options: int):
+        super().__init__(*args, **options)  # type: ignore[arg-type]
+        self.go_on, self.waiting = threading.Event(), threading.Event()
+        self.go_on.set()
+
+    def pull(self, timeout_s: float) -> tuple[Rows, Times]:
+        if not self.go_on.is_set():
+            self.waiting.set()
+            assert self.go_on.wait(PATIENCE_S)
+        return super().pull(timeout_s)
+
+
+def test_a_reader_stalled_for_longer_than_the_buffer_counts_what_it_lost() -> None:
+    name, origin = unique("stalled"), local_clock() - 20.0
+    sink = outlet(name, name)
+    inlet = Stalling(StreamQuery(name=name), 30, buffer_s=1)
+    watched = Watched(inlet.connect())
+    assert sink.wait_for_consumers(PATIENCE_S)
+    push(sink, range(0, 50), origin)
+    watched.until_row(49)
+    inlet.go_on.clear()
+    assert inlet.waiting.wait(PATIENCE_S)
+    for start in range(50, 8050, 100):
+        push(sink, range(start, start + 100), origin)
+    fence = LslInlet(StreamQuery(name=name), 30).connect()  # what it sees, the stalled one has been sent before
+    fence.open()
+    until_there(sink, fence, origin, inlet.go_on.set)
+    watched.until_row(8199)
+    counter = watched.end()
+    assert watched.lane.counts.lost > 5000
+    assert counter[-1] == 8199
+
+
+def until_there(sink: pylsl.StreamOutlet, fence: LslInlet, origin: float, then: Callable[[], None]) -> None:
+    push(sink, range(8050, 8150), origin)
+    while len(fence.pull(PATIENCE_S)[1]) == 0:
+        pass
+    then()
+    push(sink, range(8150, 8200), origin)
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_a_channel_of_nan_is_masked_and_the_others_are_not(channel: int) -> None:
+    repair = Repair(RATE_HZ, 0.5, hold=True)
+    data = np.random.default_rng(0).normal(size=(2000, 3)).astype(np.float32)
+    clean = data.copy()
+    data[500:, channel] = np.nan
+    blocks = [Block(data[a:b], np.arange(a, b) / RATE_HZ, a) for a, b in itertools.pairwise([0, 7, 700, 2000])]
+    state, parts = repair.initial_state(), []
+    for block in blocks:
+        part, state = repair.step(block, state)
+        parts.append(part)
+    out, bad = (np.concatenate(arrays) for arrays in zip(*((p.data, p.extra["bad"]) for p in parts), strict=True))
+    assert np.isfinite(out).all()
+    assert state.nan_samples is not None
+    assert state.nan_samples[channel] == bad[:, channel].sum() == 1500
+    others = [c for c in range(3) if c != channel]
+    assert not bad[:, others].any()
+    np.testing.assert_array_equal(out[:, others], clean[:, others])
