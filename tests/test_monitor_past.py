@@ -156,6 +156,37 @@ def test_each_electrode_its_own_scale_and_rows_of_the_grid(qtbot: Any, engine: t
     assert "LT9" in window.shown
 
 
+def test_heat_maps_hold_what_was_published(qtbot: Any, engine: tuple[Any, Any]) -> None:
+    from PySide6.QtCore import Qt
+
+    window, fake = engine
+    window.view.pause(float(fake.start_s + 25.0))  # the gap, from 20 to 21 s, and masked electrodes are in it
+    predicted, observed = window.client.rows("predicted"), window.client.rows("observed")
+    for by_score in (True, False):
+        window.draw()
+        window.maps.draw(predicted, observed, window.client.now_s(), 0.5)
+        order = [window.maps.names[k] for k in window.maps.order]
+        scores = dict(zip(*window.scores()[:2], strict=True))
+        assert order == (sorted(order, key=lambda name: -scores[name]) if by_score else fake.electrodes)
+        columns = [fake.electrodes.index(name) for name in order]
+        begin = round((window.maps.begin_s + 0.01 - fake.start_s) / 0.02)
+        rows = np.arange(begin, begin + len(window.maps.images["predicted"].image))
+        assert (begin, rows[-1] >= 1262) == (750, True)
+        there = (rows < 1000) | (rows >= 1050)
+        values = {"predicted": fake.predicted(rows), "observed": fake.observed(rows)}
+        values["difference"] = values["observed"] - values["predicted"]
+        for name, image in window.maps.images.items():
+            want = np.where(there[:, None], values[name][:, columns], np.nan)
+            limit = window.maps.limits_sd[name]
+            numbers = image.image.astype(float)
+            shown = np.where(numbers == 0, np.nan, (numbers - 128) / 127 * limit)
+            np.testing.assert_allclose(shown, np.clip(want, -limit, limit), atol=limit / 127, equal_nan=True)
+            assert np.isnan(shown).any()
+        qtbot.keyClick(window, Qt.Key.Key_O)
+    window.maps._items["observed"].getViewWidget().clicked.emit(-1.0, 2.5)
+    assert window.choice.pinned == [fake.electrodes[2]]
+
+
 def test_layout_is_remembered_where_told_and_nowhere_else(qtbot: Any, tmp_path: Path) -> None:
     from PySide6.QtCore import QSettings
 

@@ -11,6 +11,15 @@ from hypothesis import strategies as st
 
 from realtime.monitor.choice import Choice
 from realtime.monitor.curves import lane_heights, thin, value_at
+from realtime.monitor.heat import (
+    binned,
+    colour_numbers,
+    column_span,
+    first_column,
+    limit_for,
+    order_by_grid,
+    order_by_score,
+)
 from realtime.monitor.layout import grid_rows, places
 from realtime.monitor.view import LONGEST_S, SHORTEST_S, View
 
@@ -160,3 +169,54 @@ def test_measured_values_are_those_of_the_nearest_row() -> None:
 def test_each_trace_may_have_its_own_height() -> None:
     values = np.random.default_rng(0).standard_normal((1000, 2)) * [1.0, 5.0]
     assert lane_heights([values], 2).tolist() == [6.0, 30.0]
+
+
+# -- heat maps ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 8), st.integers(0, 200), st.integers(0, 1000))
+def test_columns_hold_the_mean_of_their_rows(rows_a_column: int, rows: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    kept = np.flatnonzero(random.random(rows) < 0.9)
+    times = np.asarray(5000.003 + 0.02 * kept, np.float64)
+    data = random.standard_normal((len(times), 3)).astype(np.float32)
+    data[random.random(data.shape) < 0.2] = np.nan
+    column_s = 0.02 * rows_a_column
+    begin_s = first_column(5000.5, column_s, 0.02, float(times[-1]) if len(times) else math.nan)
+    assert 5000.5 - column_s - 1e-6 <= begin_s <= 5000.5 + 1e-6
+    picture = binned(times, data, begin_s, 20, column_s)
+    for k in range(20):
+        low = begin_s + k * column_s
+        inside = data[(times >= low) & (times < low + column_s)]
+        for column in range(3):
+            known = inside[np.isfinite(inside[:, column]), column]
+            want = known.mean() if len(known) else np.nan
+            np.testing.assert_allclose(picture[k, column], want, rtol=1e-4, atol=1e-6)
+
+
+def test_every_row_gets_its_own_column_wherever_the_view_begins() -> None:
+    times = 123456.789 + 0.02 * np.arange(500) + np.random.default_rng(1).uniform(-2e-4, 2e-4, 500)
+    data = np.arange(500.0)[:, None]
+    for start_s in 123457.0 + np.linspace(0, 0.1, 23):
+        begin_s = first_column(start_s, 0.02, 0.02, float(times[-1]))
+        picture = binned(times, data, begin_s, 400, 0.02)[:, 0]
+        assert (np.diff(picture) == 1.0).all()
+
+
+def test_a_column_is_whole_rows_and_the_window_fits() -> None:
+    assert column_span(10.0, 0.02, 600) == pytest.approx(0.02)
+    assert column_span(12.0, 0.02, 600) == pytest.approx(0.02)
+    assert column_span(600.0, 0.02, 600) == pytest.approx(1.0)
+
+
+def test_colours_are_symmetric_and_no_value_has_its_own() -> None:
+    picture = np.array([np.nan, -9.0, -4.0, 0.0, 4.0, 9.0, 2.0], np.float32)
+    assert colour_numbers(picture, 4.0).tolist() == [0, 1, 1, 128, 255, 255, 192]
+    assert limit_for(np.array([np.nan])) == 1.0
+    assert limit_for(np.r_[np.full(995, 2.5), np.full(5, 500.0)]) == 3.0
+
+
+def test_orders_of_the_maps() -> None:
+    assert order_by_score(np.array([0.1, np.nan, 0.5, 0.5])).tolist() == [2, 3, 0, 1]
+    assert order_by_grid(["a", "b", "c"], [["c", "a"], ["b"]]).tolist() == [2, 0, 1]

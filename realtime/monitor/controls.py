@@ -45,6 +45,7 @@ class Controls:
         self.count.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         for action in self.actions:
             self._add(action)
+        self.row.addStretch(1)
         self.row.insertWidget(0, self.count)
         self.row.insertWidget(0, self.mode)
 

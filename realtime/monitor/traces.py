@@ -41,7 +41,7 @@ class Traces:
         self.heights_sd: Floats = np.array([4.0])  # of all lanes, or of each
         self._scores: list[float] = []
         self._rescaled_s = -np.inf
-        self._ahead_s = 0.5
+        self.ahead_s = 0.5  # time after now that is shown
         self._range: object = None
         self.drawn_s = np.nan  # the time drawn as zero, on the engine's clock
         self.widget = make_plot(theme, "", "seconds from now: past at the left, ahead at the right", "", Pane)
@@ -109,11 +109,11 @@ class Traces:
     def _set_range(self, found: Sequence[tuple[Times, Floats]]) -> None:
         newest_s = max((times[-1] for times, _ in found if len(times)), default=self.drawn_s)
         ahead_s = min(MOST_AHEAD_S, 0.5 * max(1, int(np.ceil((newest_s - self.drawn_s) / 0.5))))
-        self._ahead_s = max(self._ahead_s, ahead_s) if self.view.live else self._ahead_s
-        wanted = (self.view.window_s, self._ahead_s)
+        self.ahead_s = max(self.ahead_s, ahead_s) if self.view.live else self.ahead_s
+        wanted = (self.view.window_s, self.ahead_s)
         if wanted != self._range:
             self._range = wanted
-            self._item.setXRange(-1.01 * self.view.window_s, self._ahead_s, padding=0)
+            self._item.setXRange(-1.01 * self.view.window_s, self.ahead_s, padding=0)
 
     def _heights(self) -> Any:
         return self.heights_sd if self.each and len(self.heights_sd) == len(self.names) else self.height_sd

@@ -18,6 +18,7 @@ from realtime.monitor.electrodes import Electrodes
 from realtime.monitor.frozen import Frozen
 from realtime.monitor.health import Health
 from realtime.monitor.layout import grid_rows, places
+from realtime.monitor.maps import Maps
 from realtime.monitor.remember import recall, remember
 from realtime.monitor.sound import Sound
 from realtime.monitor.theme import DARK, Theme, font, style_sheet
@@ -52,6 +53,7 @@ class Window(QWidget):
         self.setStyleSheet(style_sheet(theme))
         self.health = Health(theme, client.engine)
         self.traces = Traces(theme, self.view)
+        self.maps = Maps(theme, self.view, self.pin)
         self.electrodes = Electrodes(theme, self.pin)
         self.attention = Attention(theme)
         self.sound = Sound(theme)
@@ -85,14 +87,16 @@ class Window(QWidget):
             Action("Up", "SD +", "larger amplitude", lambda: traces.rescale(steps=-1)),
             Action("Down", "SD -", "smaller amplitude", lambda: traces.rescale(steps=1)),
             Action("S", "scale", "one scale for all, or one for each electrode", self.switch_scale),
+            Action("O", "order", "heat maps by score, or by the grid", self.switch_order),
             Action("?", "?", "keys and mouse", lambda: self.controls.help()),
         )
 
     def _connect(self) -> None:
-        pane, controls = self.traces.widget, self.controls
-        pane.dragged.connect(lambda x: self.scroll_by(-x))
-        pane.zoomed.connect(self.view.zoom)
-        pane.scaled.connect(lambda steps: self.traces.rescale(steps=steps))
+        controls = self.controls
+        for pane in (self.traces.widget, *self.maps.panes):
+            pane.dragged.connect(lambda x: self.scroll_by(-x))
+            pane.zoomed.connect(self.view.zoom)
+            pane.scaled.connect(lambda steps: self.traces.rescale(steps=steps))
         controls.mode.setCurrentIndex(MODES.index(self.choice.mode))
         controls.count.setValue(self.choice.count)
         controls.mode.currentIndexChanged.connect(lambda k: self.choose(MODES[k]))
@@ -102,7 +106,9 @@ class Window(QWidget):
         right = self._splitter("right", Qt.Orientation.Vertical, self.electrodes, self.attention, self.sound)
         right.setSizes([420, 280, 300])
         across = QSplitter(Qt.Orientation.Horizontal)
-        across.addWidget(self.traces.widget)
+        left = self._splitter("left", Qt.Orientation.Vertical, self.traces, self.maps)
+        left.setSizes([620, 380])
+        across.addWidget(left)
         across.addWidget(right)
         across.setSizes([640, 360])
         across.setStretchFactor(0, 64)
@@ -153,6 +159,10 @@ class Window(QWidget):
     def switch_scale(self) -> None:
         self.traces.rescale(each=not self.traces.each)
 
+    def switch_order(self) -> None:
+        self.maps.by_score = not self.maps.by_score
+        self._scores_drawn = None
+
     def scores(self) -> tuple[tuple[str, ...], Floats, float]:
         """Electrode names, running r of each (NaN: not yet known) and r of the null's band."""
         main, score = self.client.main_rows(), self.client.rows("score")
@@ -164,7 +174,10 @@ class Window(QWidget):
         """One frame."""
         now_s = self.client.now_s()
         self._draw_scores()
-        self.traces.draw(self.client.rows("predicted"), self.client.rows("observed"), now_s)
+        predicted, observed = self.client.rows("predicted"), self.client.rows("observed")
+        self.traces.draw(predicted, observed, now_s)
+        if self._frame % SLOW_FRAMES == 1:  # not in the same frame as the others
+            self.maps.draw(predicted, observed, now_s, self.traces.ahead_s)
         if self._frame % SLOW_FRAMES == 0:
             vitals = self.client.vitals()
             self.frozen.draw(self.view, vitals, now_s)
@@ -187,6 +200,7 @@ class Window(QWidget):
         self.choice.forget_unknown(names)
         self.shown = self.choice.select(names, scores, self._rows, self.shown)
         self.electrodes.draw(names, where, scores, null_r, self.shown, self.choice.pinned)
+        self.maps.show_electrodes(names, scores, self._rows)
         place = {name: k for k, name in enumerate(names)}
         self.traces.show_electrodes(self.shown, [float(scores[place[name]]) for name in self.shown])
 
