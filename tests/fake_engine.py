@@ -42,6 +42,8 @@ class FakeEngine:
         self.true_r = random.permutation(self.true_r)
         self._rates = random.uniform(0.4, 3.0, (4, electrodes))
         self._phases = random.uniform(0, 2 * np.pi, (4, electrodes))
+        self.accepts = False
+        self.facts: dict[str, object] = {}  # more of what the settings say
         self.start_s = pylsl.local_clock()
         attention = [f"head{h}_lag{lag}" for h in range(heads) for lag in range(lags)]
         self._outlets = {
@@ -138,11 +140,29 @@ class FakeEngine:
         body = {"event": event, "time": pylsl.local_clock(), **more}
         self._outlets["status"].push_sample([json.dumps(body)])
 
+    def accept_commands(self, timeout_s: float = 30.0) -> bool:
+        """Say that commands are taken, and listen to the monitor's stream of them."""
+        self.accepts = True
+        self.say_settings()
+        found = pylsl.resolve_byprop("name", f"{self.name}.commands", 1, timeout_s)
+        if found:
+            self._commands = pylsl.StreamInlet(found[0])
+            self._commands.open_stream(timeout_s)
+        return bool(found)
+
+    def obey(self, timeout_s: float = 30.0) -> tuple[dict[str, object], float]:
+        """Wait for a command and confirm it: the command and its stamp. Adaptation is refused."""
+        texts, stamp = self._commands.pull_sample(timeout_s)
+        command = json.loads(texts[0])
+        done = command["command"] != "adapt"
+        self.say("command", id=command["id"], done=done, message="" if done else "this model does not adapt")
+        return command, stamp
+
     def say_settings(self) -> None:
         self.say(
             "settings", engine=self.name, model="lstm_attention", simulated=True, electrodes=self.electrodes,
             whisper={"name": "base", "layer": 3, "block_ms": 100.0, "mode": "cached"},
-            streams_expected=["sound", "ecog"],
+            streams_expected=["sound", "ecog"], accepts_commands=self.accepts, **self.facts,
         )  # fmt: skip
 
     def run(self, seconds: float = np.inf) -> None:

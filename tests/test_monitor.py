@@ -154,10 +154,17 @@ def test_engine_killed_and_back(qtbot: Any, window: Any, name: str) -> None:
         wait_for(qtbot, lambda: "no rows for" in window.health.banner.text())
         process.kill()
         wait_for(qtbot, lambda: "is gone: no rows for" in window.health.banner.text())
+        assert window.frozen.label.text().startswith("NOT LIVE")
         assert window.health.banner.isVisible()
         process.wait()
         process = start_engine(name, 9)
-        wait_for(qtbot, lambda: "running" in window.health.state.text() and not window.health.banner.isVisible())
+        wait_for(qtbot, lambda: "running" in window.health.state.text())
+        wait_for(qtbot, lambda: "over since" in window.health.banner.text())  # until somebody has seen it
+        window.health.acknowledge.click()
+        wait_for(qtbot, lambda: not window.health.banner.isVisible() and not window.health.acknowledge.isVisible())
+        wait_for(qtbot, lambda: not window.frozen.label.isVisible())
+        window.tabs.setCurrentWidget(window.events.widget)
+        wait_for(qtbot, lambda: "is gone: no rows for" in window.events.widget.toPlainText())
         wait_for(qtbot, lambda: len(window.electrodes.dots.points()) == 9)
         x, _ = window.traces.predicted.getData()
         assert x.max() > -1.0
@@ -178,7 +185,7 @@ def test_banner_comes_within_two_seconds(qtbot: Any, window: Any, name: str, mon
     window._timer.stop()
     last_s = window.client.outlets["predicted"].arrived_s
     for late_s, shown in ((1.4, False), (2.0 - 2 * SLOW_FRAMES * FRAME_MS / 1000, True)):
-        monkeypatch.setattr(window.client, "_clock", lambda late_s=late_s: last_s + late_s)
+        monkeypatch.setattr(window.client, "clock", lambda late_s=late_s: last_s + late_s)
         window._frame = 0
         window.draw()
         assert ("no rows for" in window.health.banner.text()) == shown

@@ -80,9 +80,10 @@ class Client:
         self.engine = engine
         self.outlets = {what: Outlet(what) for what in OUTLETS}
         self.events: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self.noted = 0  # events ever; a change says that there is something new to show
         self.settings = Settings()
         self.offset_s = 0.0  # add to the engine's times for this machine's
-        self._clock = clock
+        self.clock = clock
         self._open_network = open_network
         self._gone: deque[str] = deque(maxlen=100)  # ids of lost streams, which may be seen for a while yet
         self._stop = threading.Event()
@@ -103,7 +104,7 @@ class Client:
 
     def now_s(self) -> float:
         """Now on the engine's clock, on which all its rows are stamped."""
-        return self._clock() - self.offset_s
+        return self.clock() - self.offset_s
 
     def rows(self, what: str) -> Rows | None:
         """What is held of one outlet; None before it was first seen."""
@@ -115,7 +116,7 @@ class Client:
 
     def vitals(self) -> Vitals:
         """How the engine is, now."""
-        now_s, local_s = self.now_s(), self._clock()
+        now_s, local_s = self.now_s(), self.clock()
         telemetry = self.rows("telemetry")
         channels = telemetry.channels if telemetry is not None else ()
         return examine(
@@ -146,7 +147,7 @@ class Client:
             return  # tried again at the next search, for as long as it is seen
         if inlet.is_text:  # a new engine may not be as the last one said it was
             self.settings = Settings()
-            self.events.append({"event": "connected", "time": self.now_s(), "message": f"engine {self.engine!r} seen"})
+            self._add({"event": "connected", "time": self.now_s(), "message": f"engine {self.engine!r} seen"})
         outlet.attach(inlet)
 
     def _measure_offset(self) -> None:
@@ -172,7 +173,7 @@ class Client:
             return
         if len(stamps) == 0:
             return
-        outlet.arrived_s = self._clock()
+        outlet.arrived_s = self.clock()
         if inlet.is_text:
             for text in values:
                 self._note(text)
@@ -188,4 +189,8 @@ class Client:
         except (TypeError, ValueError):  # not JSON, not an object, or not as settings should be
             message = f"the engine's status is not understood: {text[:80]!r}"
             event = {"event": "warning", "time": self.now_s(), "message": message}
+        self._add(event)
+
+    def _add(self, event: Event) -> None:
         self.events.append(event)
+        self.noted += 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QMessageBox, QPushButton, QSpinBox, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit, QMessageBox, QPushButton, QSpinBox, QWidget
 
 from realtime.monitor.choice import MOST
 
@@ -25,7 +25,9 @@ class Action:
 
 
 class Controls:
-    """Buttons in `widget`; `buttons` by label."""
+    """Buttons in `widget`; `buttons` by label. Those in COMMANDS speak to the engine, and `marker` with them."""
+
+    COMMANDS = ("Record", "Adapt")
 
     def __init__(self, owner: QWidget, actions: Sequence[Action]) -> None:
         self._owner = owner
@@ -46,6 +48,12 @@ class Controls:
         for action in self.actions:
             self._add(action)
         self.row.addStretch(1)
+        self.marker = QLineEdit()
+        self.marker.setPlaceholderText("marker text, Enter")
+        self.marker.setMaximumWidth(190)
+        self.marker.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        for widget in (self.marker, *(self.buttons[label] for label in self.COMMANDS)):
+            self.row.addWidget(widget)
         self.row.insertWidget(0, self.count)
         self.row.insertWidget(0, self.mode)
 
@@ -60,6 +68,15 @@ class Controls:
         button.clicked.connect(action.do)
         self.buttons[action.label] = button
         self.row.addWidget(button)
+
+    def allow_commands(self, allowed: bool) -> None:
+        """Grey what the engine would not obey."""
+        why = "" if allowed else ": the engine takes no commands (corticast run --accept-commands)"
+        for widget in (self.marker, *(self.buttons[label] for label in self.COMMANDS)):
+            if widget.isEnabled() != allowed or not widget.property("told"):
+                widget.setEnabled(allowed)
+                widget.setProperty("told", True)
+                widget.setToolTip((widget.toolTip().split(":")[0] or "a marker in the recording (M)") + why)
 
     def help(self) -> None:
         """Every key, in a box that does not stop the drawing."""

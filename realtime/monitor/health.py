@@ -3,40 +3,55 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
+from realtime.monitor.alarms import Alarms, clock_words
 from realtime.monitor.theme import Theme
-from realtime.monitor.vitals import Vitals
+from realtime.monitor.vitals import Recording, Settings, Vitals
 
 
 class Health:
     """Labels above (`widget`, with the banner) and below (`foot`) the panels, filled from `Vitals`."""
 
-    def __init__(self, theme: Theme, engine: str) -> None:
+    def __init__(self, theme: Theme, engine: str, on_acknowledge: Callable[[], object]) -> None:
         self._theme = theme
         self._engine = engine
         self.widget = QWidget()
         self.state, self.latency, self.counts = _label(), _label(), _label()
         self.who, self.ages = _label(), _label()
         self.simulated = _label("simulated", "SIMULATED PATIENT")
-        self.banner = _label("banner")
+        self.banner, self.quiet = _label("banner"), _label("quiet")
         self.banner.setWordWrap(True)
         self.banner.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.simulated.hide()
+        self.quiet.setWordWrap(True)
+        self.clock, self.says = _label(), _label()
+        for label in (self.banner, self.quiet, self.says):
+            label.setTextFormat(Qt.TextFormat.PlainText)  # words of others
+        self.acknowledge = QPushButton("Acknowledge")
+        self.acknowledge.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.acknowledge.setToolTip("seen: take the banner away (A)")
+        self.acknowledge.clicked.connect(on_acknowledge)
         column = QVBoxLayout(self.widget)
         column.setContentsMargins(8, 4, 8, 2)
         column.setSpacing(2)
         column.addLayout(_row(self.state, self.simulated, self.latency))
         column.addLayout(_row(self.who, self.counts))
-        column.addWidget(self.banner)
+        column.addWidget(self.quiet)
+        over = QHBoxLayout()
+        over.addWidget(self.banner, 1)
+        over.addWidget(self.acknowledge)
+        column.addLayout(over)
         self.foot = QWidget()
-        below = _row(self.ages)
+        below = _row(self.clock, self.says, self.ages)
         below.setContentsMargins(8, 0, 8, 4)
         self.foot.setLayout(below)
 
-    def draw(self, vitals: Vitals) -> None:
+    def draw(self, vitals: Vitals, alarms: Alarms, says: str) -> None:
         theme, settings = self._theme, vitals.settings
         colour = {"running": theme.good, "waiting": theme.dim}.get(vitals.state, theme.bad)
         state = {"late": "no rows", "stopped": "gone"}.get(vitals.state, vitals.state)
@@ -57,11 +72,24 @@ class Health:
                     ("streams", vitals.streams),
                 )
             )
+            + self._switches(settings)
         )
         ages = "".join(self._pair(what, _seconds(age)) for what, age in vitals.ages_s.items())
         self.ages.setText(self._pair("seconds since the last row:", "") + ages)
-        self.banner.setText("   ·   ".join(vitals.problems[:3]))
-        self.banner.setVisible(bool(vitals.problems))
+        self.clock.setText(f"<b>{clock_words(time.time())}</b>")  # stands still where the window does
+        self.says.setText(says)
+        _show(self.banner, alarms.banner())
+        _show(self.quiet, alarms.quiet())
+        self.acknowledge.setVisible(alarms.to_acknowledge())
+
+    def _switches(self, settings: Settings) -> str:
+        """Adaptation and recording, where the engine says how they stand."""
+        said = ""
+        if settings.adaptation is not None:
+            said += self._pair("adaptation", "on" if settings.adaptation else "off")
+        if settings.recording is not None:
+            said += self._pair("recording", _recording(settings.recording))
+        return said
 
     def _count(self, lane: str, vitals: Vitals) -> str:
         lost, skipped = vitals.counts.get(f"{lane}_lost"), vitals.counts.get(f"{lane}_skipped")
@@ -81,7 +109,8 @@ def _label(name: str = "", text: str = "") -> QLabel:
     label.setObjectName(name)
     label.setTextFormat(Qt.TextFormat.RichText)
     label.setSizePolicy(
-        QSizePolicy.Policy.Ignored if name == "banner" else QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed
+        QSizePolicy.Policy.Ignored if name in ("banner", "quiet") else QSizePolicy.Policy.Minimum,
+        QSizePolicy.Policy.Fixed,
     )
     return label
 
@@ -94,6 +123,22 @@ def _row(*labels: QLabel) -> QHBoxLayout:
             row.addStretch(1)
         row.addWidget(label)
     return row
+
+
+def _show(label: QLabel, text: str) -> None:
+    label.setText(text)
+    label.setVisible(bool(text))
+
+
+def _recording(recording: Recording) -> str:
+    if not recording.on:
+        return "off"
+    parts = ["on"]
+    if recording.size is not None:
+        parts.append(f"{recording.size / 1e6:.1f} MB")
+    if recording.disk_left is not None:
+        parts.append(f"{recording.disk_left / 1e9:.0f} GB left")
+    return ", ".join(parts)
 
 
 def _milliseconds(value: float) -> str:

@@ -21,6 +21,16 @@ Event = Mapping[str, Any]  # one JSON object of the status outlet: "event", "tim
 
 
 @dataclass(frozen=True)
+class Recording:
+    """on: rows go into a file. Sizes in bytes, None: not told."""
+
+    on: bool
+    file: str = ""
+    size: int | None = None
+    disk_left: int | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the engine says about itself."""
 
@@ -32,6 +42,9 @@ class Settings:
     warning: str = ""
     positions: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of electrodes: 2 or 3 coordinates
     contaminated: tuple[str, ...] = ()  # electrodes that pick up the sound itself
+    accepts_commands: bool = False
+    adaptation: bool | None = None  # None: not told
+    recording: Recording | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,24 @@ def read_settings(event: Event) -> Settings:
         warning=str(event.get("warning") or ""),
         positions=_positions(event),
         contaminated=tuple(_names(event.get("contaminated"))),
+        accepts_commands=event.get("accepts_commands") is True,
+        adaptation=_switch(event.get("adaptation")),
+        recording=_recording(event.get("recording")),
     )
+
+
+def _switch(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else {"on": True, "off": False}.get(str(value))
+
+
+def _recording(value: Any) -> Recording | None:
+    """True, False, or {"on": ..., "file": ..., "bytes": ..., "free_bytes": ...}."""
+    if isinstance(value, Mapping):
+        size, left = (value.get(key) for key in ("bytes", "free_bytes"))
+        file = str(value.get("file") or "")
+        on = bool(value.get("on", file))
+        return Recording(on, file, None if size is None else int(size), None if left is None else int(left))
+    return Recording(value) if isinstance(value, bool) else None
 
 
 def _positions(event: Event) -> dict[str, tuple[float, ...]]:

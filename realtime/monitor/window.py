@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PySide6.QtCore import QSettings, Qt, QTimer
 from PySide6.QtGui import QCloseEvent
-from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from realtime.block import Floats
+from realtime.errors import UserError
+from realtime.monitor.alarms import Alarms
 from realtime.monitor.attention import Attention
 from realtime.monitor.choice import MODES, Choice
 from realtime.monitor.client import Client
+from realtime.monitor.commands import Commander, open_outlet
 from realtime.monitor.controls import Action, Controls
 from realtime.monitor.electrodes import Electrodes
+from realtime.monitor.events import Events
 from realtime.monitor.frozen import Frozen
 from realtime.monitor.health import Health
 from realtime.monitor.layout import grid_rows, places
 from realtime.monitor.maps import Maps
+from realtime.monitor.picture import save_picture
 from realtime.monitor.remember import recall, remember
 from realtime.monitor.sound import Sound
 from realtime.monitor.theme import DARK, Theme, font, style_sheet
@@ -48,10 +55,16 @@ class Window(QWidget):
         self._frame = 0
         self._scores_drawn: object = None
         self._rows: list[list[str]] = []
+        self._heard = 0
+        self._marker_s: float | None = None
+        self._says = ""
         self.setWindowTitle(f"corticast: {client.engine}")
         self.setFont(font())
         self.setStyleSheet(style_sheet(theme))
-        self.health = Health(theme, client.engine)
+        self.alarms = Alarms()
+        self.commander = Commander(lambda: open_outlet(client.engine), client.clock)
+        self.health = Health(theme, client.engine, self.alarms.acknowledge)
+        self.events = Events(theme)
         self.traces = Traces(theme, self.view)
         self.maps = Maps(theme, self.view, self.pin)
         self.electrodes = Electrodes(theme, self.pin)
@@ -88,6 +101,11 @@ class Window(QWidget):
             Action("Down", "SD -", "smaller amplitude", lambda: traces.rescale(steps=1)),
             Action("S", "scale", "one scale for all, or one for each electrode", self.switch_scale),
             Action("O", "order", "heat maps by score, or by the grid", self.switch_order),
+            Action("A", "", "acknowledge: take the banner away", self.alarms.acknowledge),
+            Action("M", "", "add a marker: type its text, then Enter", self.begin_marker),
+            Action("Ctrl+R", "Record", "start or stop recording", self.switch_recording),
+            Action("Ctrl+A", "Adapt", "switch the model's adaptation on or off", self.switch_adaptation),
+            Action("P", "picture", "save a picture of the window", self.save_picture),
             Action("?", "?", "keys and mouse", lambda: self.controls.help()),
         )
 
@@ -97,14 +115,22 @@ class Window(QWidget):
             pane.dragged.connect(lambda x: self.scroll_by(-x))
             pane.zoomed.connect(self.view.zoom)
             pane.scaled.connect(lambda steps: self.traces.rescale(steps=steps))
+        controls.marker.textEdited.connect(self._typed)
+        controls.marker.returnPressed.connect(self.send_marker)
         controls.mode.setCurrentIndex(MODES.index(self.choice.mode))
         controls.count.setValue(self.choice.count)
         controls.mode.currentIndexChanged.connect(lambda k: self.choose(MODES[k]))
         controls.count.valueChanged.connect(self._set_count)
 
     def _lay_out(self) -> None:
-        right = self._splitter("right", Qt.Orientation.Vertical, self.electrodes, self.attention, self.sound)
-        right.setSizes([420, 280, 300])
+        right = self._splitter("right", Qt.Orientation.Vertical, self.electrodes)
+        self.tabs = QTabWidget()
+        for panel, words in ((self.attention, "Attention"), (self.events, "Events")):
+            self.tabs.addTab(panel.widget, words)
+        self._parts["tabs"] = self.tabs
+        right.addWidget(self.tabs)
+        right.addWidget(self.sound.widget)
+        right.setSizes([420, 300, 280])
         across = QSplitter(Qt.Orientation.Horizontal)
         left = self._splitter("left", Qt.Orientation.Vertical, self.traces, self.maps)
         left.setSizes([620, 380])
@@ -163,6 +189,53 @@ class Window(QWidget):
         self.maps.by_score = not self.maps.by_score
         self._scores_drawn = None
 
+    def begin_marker(self) -> None:
+        """The marker speaks of this moment, however long its text takes to type."""
+        self._marker_s = self.client.clock()
+        self.controls.marker.setFocus()
+
+    def _typed(self, _text: str) -> None:
+        if self._marker_s is None:
+            self._marker_s = self.client.clock()
+
+    def send_marker(self) -> None:
+        text = self.controls.marker.text().strip()
+        if text:
+            self._says = ""
+            self.commander.send("marker", f"marker {text!r}", self._marker_s, text=text)
+        self._marker_s = None
+        self.controls.marker.clear()
+        self.setFocus()
+
+    def switch_recording(self) -> None:
+        if self.client.settings.accepts_commands:
+            recording = self.client.settings.recording
+            on = recording is None or not recording.on
+            self._says = ""
+            self.commander.send("record", f"recording {'on' if on else 'off'}", on=on)
+
+    def switch_adaptation(self) -> None:
+        if self.client.settings.accepts_commands:
+            on = not self.client.settings.adaptation
+            self._says = ""
+            self.commander.send("adapt", f"adaptation {'on' if on else 'off'}", on=on)
+
+    def save_picture(self) -> None:
+        """Into the folder that the monitor was started in."""
+        path = Path(time.strftime("corticast-%Y%m%d-%H%M%S.png")).absolute()
+        try:
+            save_picture(self, path)
+            self._says = f"saved {path}"
+        except UserError as error:
+            self._says = str(error)
+
+    def _hear(self) -> None:
+        """Answers to commands among the events that are new."""
+        new = min(self.client.noted - self._heard, len(self.client.events))
+        self._heard = self.client.noted
+        for event in list(self.client.events)[-new:] if new else []:
+            self.commander.hear(event)
+
     def scores(self) -> tuple[tuple[str, ...], Floats, float]:
         """Electrode names, running r of each (NaN: not yet known) and r of the null's band."""
         main, score = self.client.main_rows(), self.client.rows("score")
@@ -184,7 +257,13 @@ class Window(QWidget):
             self.controls.buttons["Pause"].setText("Pause" if self.view.live else "Live")
             self.attention.draw(self.client.rows("attention"), now_s)
             self.sound.draw(self.client.rows("sound"), now_s)
-            self.health.draw(vitals)
+            self._hear()
+            accepts = self.client.settings.accepts_commands
+            self.commander.listen_for(accepts)
+            self.controls.allow_commands(accepts)
+            self.alarms.update(vitals.problems)
+            self.events.draw(self.client, self.alarms)
+            self.health.draw(vitals, self.alarms, self._says or self.commander.words())
         self._frame += 1
 
     def _draw_scores(self) -> None:
