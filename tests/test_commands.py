@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from realtime.cli import main
 from realtime.sources.recording import load_recording
@@ -36,7 +37,8 @@ def run_command(*words: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
 
 
-def test_streams_are_listed_with_rate_and_host(tmp_path: Path, capsys: Any) -> None:
+def test_streams_are_listed_with_rate_and_host(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     with replaying(small_recording(1.0, "listed"), tmp_path) as replay:
         await_state(replay, "ready")
         assert main(["streams", "--seconds", "2"]) == 0
