@@ -188,8 +188,10 @@ def main() -> None:
     parser.add_argument("--electrodes", type=int, default=64)
     parser.add_argument("--lead", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--contaminated", default="", help="names of electrodes, with commas")
     options = parser.parse_args()
     engine = FakeEngine(options.engine, options.electrodes, lead_s=options.lead)
+    engine.facts = {"contaminated": [name for name in options.contaminated.split(",") if name]}
     print("ready", flush=True)
     engine.run(options.seconds)
 

@@ -21,6 +21,7 @@ from realtime.monitor.heat import (
     order_by_score,
 )
 from realtime.monitor.layout import grid_rows, places
+from realtime.monitor.session import Session
 from realtime.monitor.view import LONGEST_S, SHORTEST_S, View
 
 # -- time --------------------------------------------------------------------------------------------------------------
@@ -220,3 +221,43 @@ def test_colours_are_symmetric_and_no_value_has_its_own() -> None:
 def test_orders_of_the_maps() -> None:
     assert order_by_score(np.array([0.1, np.nan, 0.5, 0.5])).tolist() == [2, 3, 0, 1]
     assert order_by_grid(["a", "b", "c"], [["c", "a"], ["b"]]).tolist() == [2, 0, 1]
+
+
+# -- the whole session -------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=12), st.integers(0, 1000))
+def test_session_means_are_those_of_all_rows_however_long(chunks: list[int], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    session = Session(2, span_s=1.0, most=8)
+    at, all_times, all_data = 0.0, [np.zeros(0)], [np.zeros((0, 2))]
+    for count in chunks:
+        times = np.asarray(at + 100.0 + np.cumsum(random.choice([0.125, 0.5], count)), np.float64)
+        data = random.standard_normal((count, 2))
+        session.add(times, data)
+        at = float(times[-1]) - 100.0 if count else at
+        all_times.append(times)
+        all_data.append(data)
+    times, data = np.concatenate(all_times), np.concatenate(all_data)
+    begin_s, span_s, means = session.means()
+    if not len(times):
+        assert means.shape == (0, 2)
+        assert np.isnan(session.mean()).all()
+        return
+    assert len(means) <= 8
+    assert begin_s == times[0]
+    assert span_s == 1.0 or (times[-1] - times[0]) / span_s > 3.9  # no coarser than need be
+    np.testing.assert_allclose(session.mean(), data.mean(axis=0))
+    for k, mean in enumerate(means):
+        inside = (times - begin_s >= k * span_s) & (times - begin_s < (k + 1) * span_s)
+        np.testing.assert_allclose(mean, data[inside].mean(axis=0) if inside.any() else np.full(2, np.nan), atol=1e-12)
+
+
+def test_session_leaves_out_what_is_no_number_and_begins_anew_with_a_new_clock() -> None:
+    session = Session(1)
+    session.add(np.array([10.0, 10.1]), np.array([[1.0], [np.nan]]))
+    assert session.mean().tolist() == [1.0]
+    session.add(np.array([3.0]), np.array([[7.0]]))
+    assert session.means()[0] == 3.0
+    assert session.mean().tolist() == [7.0]

@@ -12,6 +12,7 @@ import numpy as np
 
 from realtime.block import Spec
 from realtime.monitor.history import Rows
+from realtime.monitor.session import Session
 from realtime.monitor.vitals import (
     OUTLETS,
     Event,
@@ -28,7 +29,7 @@ from realtime.monitor.vitals import (
 POLL_S = 0.02
 SEARCH_S = 0.25
 EVENTS_KEPT = 500
-KEPT_S = {"predicted": 720.0, "observed": 720.0, "score": 720.0, "attention": 10.0, "sound": 15.0, "telemetry": 65.0}
+KEPT_S = {"predicted": 720.0, "observed": 720.0, "score": 14_400.0, "attention": 10.0, "sound": 15.0, "telemetry": 65.0}
 ROW_HZ, SCORE_HZ = 50.0, 1.0  # of outlets that declare no rate
 
 
@@ -58,6 +59,7 @@ class Outlet:
         self.what = what
         self.inlet: Inlet | None = None
         self.rows: Rows | None = None  # replaced, never changed, when the engine returns with other channels
+        self.session: Session | None = None  # means over the whole session, of attention alone
         self.arrived_s = np.nan  # when its newest row came, on this machine's clock
 
     def attach(self, inlet: Inlet) -> None:
@@ -66,6 +68,8 @@ class Outlet:
             rate_hz = inlet.spec.rate_hz or (SCORE_HZ if self.what == "score" else ROW_HZ)
             dtype = np.float64 if self.what == "telemetry" else np.float32
             self.rows = Rows(inlet.spec.channels, max(2, round(KEPT_S[self.what] * rate_hz)), dtype)
+            if self.what == "attention":
+                self.session = Session(len(inlet.spec.channels))
         self.inlet = inlet
 
 
@@ -179,6 +183,8 @@ class Client:
                 self._note(text)
         elif outlet.rows is not None:
             outlet.rows.append(stamps, values)
+            if outlet.session is not None:
+                outlet.session.add(stamps, values)
 
     def _note(self, text: str) -> None:
         try:

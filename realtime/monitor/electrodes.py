@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from realtime.monitor.layout import Places
 from realtime.monitor.picture import make_plot, set_title
 from realtime.monitor.theme import Theme, font
 
+SIGNS = {"masked": "x masked", "sound": "△ hears the sound"}
+SYMBOLS = {"masked": "x", "sound": "t"}
 BRIGHT, DIM = 0.86, 0.5  # diameters, in grid steps
 
 
@@ -39,7 +41,8 @@ class Electrodes:
         self._bar.getAxis("right").setTextPen(theme.text)
         self._item.layout.addItem(self._bar, 2, 5)
         self._scores: dict[str, float] = {}
-        self._note = ""
+        self._unfit: dict[str, str] = {}
+        self._note, self._said = "", ""
 
     def draw(
         self,
@@ -49,9 +52,10 @@ class Electrodes:
         null_r: float,
         shown: Sequence[str],
         pinned: Sequence[str],
+        unfit: Mapping[str, str],
     ) -> None:
         """Colour by `scores` (names,), at `places` (names, 2); those not above `null_r` are drawn dim. Rings: shown;
-        thick: pinned."""
+        thick: pinned. unfit: "masked" (drawn as a cross) or "sound" (picks up the sound itself: a triangle) by name."""
         self._scores = dict(zip(names, (float(r) for r in scores), strict=True))
         if (tuple(names), places.tobytes()) != self._laid_out:
             self._laid_out = tuple(names), places.tobytes()
@@ -64,12 +68,33 @@ class Electrodes:
         self.dots.setData(
             [
                 self._dot(name, place, float(r) / top_r, bool(r > limit_r), name in shown, name in pinned)
+                | self._sign(unfit.get(name))
                 for name, place, r in zip(names, places, scores, strict=True)
             ]
         )
-        known_null = "" if np.isnan(null_r) else f", dim: not above chance ({null_r:.2f})"
-        self._note = f"Running r{known_null}"
-        set_title(self._item, self._theme, f"{self._note}. Click to pin")
+        known_null = "" if np.isnan(null_r) else f"; dim: chance ({null_r:.2f})"
+        kinds = set(unfit.values()) if unfit else set()
+        signs = "".join(f"; {sign}" for kind, sign in SIGNS.items() if kind in kinds)
+        self._unfit = dict(unfit)
+        self._note = f"Running r{known_null}{signs}"
+        self._title()
+
+    def _title(self, name: str | None = None) -> None:
+        title = self._note
+        if name is not None:
+            r = self._scores.get(name, np.nan)
+            why = f", {SIGNS[self._unfit[name]]}" if name in self._unfit else ""
+            title = f"{name}: running r {'not yet known' if np.isnan(r) else f'{r:.2f}'}{why}"
+        if title != self._said:
+            self._said = title
+            set_title(self._item, self._theme, title)
+
+    def _sign(self, unfit: str | None) -> dict[str, Any]:
+        """What marks an electrode that is not to be trusted now, by its shape, as colour says r."""
+        if unfit is None:
+            return {"symbol": "o"}
+        colour = self._theme.bad if unfit == "masked" else self._theme.text
+        return {"symbol": SYMBOLS[unfit], "size": BRIGHT, "pen": pg.mkPen(colour, width=1)}
 
     def _dot(self, name: str, place: Floats, share: float, above: bool, shown: bool, pinned: bool) -> dict[str, Any]:
         theme = self._theme
@@ -88,11 +113,5 @@ class Electrodes:
             self._on_click(points[0].data())
 
     def _hovered(self, _dots: Any, points: Sequence[Any]) -> None:
-        if not self._note:
-            return
-        title = f"{self._note}. Click to pin"
-        if len(points):
-            name = points[0].data()
-            r = self._scores.get(name, np.nan)
-            title = f"{name}: running r {'not yet known' if np.isnan(r) else f'{r:.2f}'}"
-        set_title(self._item, self._theme, title)
+        if self._note:
+            self._title(points[0].data() if len(points) else None)

@@ -27,6 +27,7 @@ from realtime.monitor.layout import grid_rows, places
 from realtime.monitor.maps import Maps
 from realtime.monitor.picture import save_picture
 from realtime.monitor.remember import recall, remember
+from realtime.monitor.running import Running
 from realtime.monitor.sound import Sound
 from realtime.monitor.theme import DARK, Theme, font, style_sheet
 from realtime.monitor.traces import Traces
@@ -34,6 +35,7 @@ from realtime.monitor.view import View
 
 FRAME_MS = 33
 SLOW_FRAMES = 3  # maps, every third frame: 10 a second
+MASKED_S = 0.5
 NULL = "null_max_p95"
 
 
@@ -56,6 +58,7 @@ class Window(QWidget):
         self._scores_drawn: object = None
         self._rows: list[list[str]] = []
         self._heard = 0
+        self._masked_now: frozenset[str] = frozenset()
         self._marker_s: float | None = None
         self._says = ""
         self.setWindowTitle(f"corticast: {client.engine}")
@@ -69,6 +72,7 @@ class Window(QWidget):
         self.maps = Maps(theme, self.view, self.pin)
         self.electrodes = Electrodes(theme, self.pin)
         self.attention = Attention(theme)
+        self.running = Running(theme)
         self.sound = Sound(theme)
         self.frozen = Frozen(self.traces.widget)
         self.controls = Controls(self, self._actions())
@@ -125,7 +129,7 @@ class Window(QWidget):
     def _lay_out(self) -> None:
         right = self._splitter("right", Qt.Orientation.Vertical, self.electrodes)
         self.tabs = QTabWidget()
-        for panel, words in ((self.attention, "Attention"), (self.events, "Events")):
+        for panel, words in ((self.attention, "Attention"), (self.running, "Running r"), (self.events, "Events")):
             self.tabs.addTab(panel.widget, words)
         self._parts["tabs"] = self.tabs
         right.addWidget(self.tabs)
@@ -255,7 +259,8 @@ class Window(QWidget):
             vitals = self.client.vitals()
             self.frozen.draw(self.view, vitals, now_s)
             self.controls.buttons["Pause"].setText("Pause" if self.view.live else "Live")
-            self.attention.draw(self.client.rows("attention"), now_s)
+            self.attention.draw(self.client.rows("attention"), self.client.outlets["attention"].session, now_s)
+            self.running.draw(self.client.rows("score"), self.shown)
             self.sound.draw(self.client.rows("sound"), now_s)
             self._hear()
             accepts = self.client.settings.accepts_commands
@@ -269,7 +274,10 @@ class Window(QWidget):
     def _draw_scores(self) -> None:
         """Only where something is new: a score, other electrodes or a pin."""
         score, main = self.client.rows("score"), self.client.main_rows()
-        what_is_new = (main, score, score.written if score is not None else 0)
+        if self._frame % SLOW_FRAMES == 0:
+            self._masked_now = self._masked()
+        masked = self._masked_now
+        what_is_new = (main, score, score.written if score is not None else 0, masked)
         if main is None or what_is_new == self._scores_drawn:
             return
         self._scores_drawn = what_is_new
@@ -278,10 +286,19 @@ class Window(QWidget):
         self._rows = grid_rows(names, where)
         self.choice.forget_unknown(names)
         self.shown = self.choice.select(names, scores, self._rows, self.shown)
-        self.electrodes.draw(names, where, scores, null_r, self.shown, self.choice.pinned)
+        unfit = {**dict.fromkeys(masked, "masked"), **dict.fromkeys(self.client.settings.contaminated, "sound")}
+        self.electrodes.draw(names, where, scores, null_r, self.shown, self.choice.pinned, unfit)
         self.maps.show_electrodes(names, scores, self._rows)
         place = {name: k for k, name in enumerate(names)}
         self.traces.show_electrodes(self.shown, [float(scores[place[name]]) for name in self.shown])
+
+    def _masked(self) -> frozenset[str]:
+        """Electrodes whose observed rows of the last MASKED_S seconds were all masked."""
+        observed = self.client.rows("observed")
+        if observed is None or not len(observed):
+            return frozenset()
+        masked = np.isnan(observed.between(observed.newest_s - MASKED_S)[1]).all(axis=0)
+        return frozenset(observed.channels[k] for k in np.flatnonzero(masked))
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if self._settings is not None:
