@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": "score a model on recordings",
     "distill": "train a causal student of Whisper on any speech, without labels",
     "monitor": "open the window on a running engine",
+    "record": "record streams and an engine's outlets, in a process that outlives the engine",
     "replay": "send a recording over LSL again",
 }
 

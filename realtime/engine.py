@@ -128,6 +128,10 @@ class Engine:
         self._tell({"event": "stopped", "engine": self.settings.name, "samples": self.samples()})
         gc.unfreeze()
 
+    def tell(self, event: Event) -> None:
+        """Send an event that is not the engine's own, such as a recording's trouble, among its status."""
+        self._tell(event)
+
     def samples(self) -> dict[str, dict[str, int]]:
         """Rows received, lost and skipped of each lane."""
         return {

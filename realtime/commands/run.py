@@ -15,6 +15,7 @@ from realtime.commands.options import seconds
 from realtime.commands.session import Session, open_monitor, open_session, recording, require_free
 from realtime.config import Config, checked, load_config
 from realtime.errors import UserError
+from realtime.sinks.recording_status import trouble
 
 REFRESH_S = 0.5
 LINE_EVERY_S = 10.0
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     config = _with_options(load_config(options.config), options)
-    require_free(config.record.file)
+    require_free(config.record.file, config.engine.name)
     session = open_session(config, on_event=_say_event)
     engine = session.engine
     window = None if options.no_monitor else open_monitor(config.engine.name)
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         with recording(config, session):
             engine.start()
             try:
-                passed = _watch(session, options.seconds)
+                passed = _watch(config, session, options.seconds)
             finally:
                 engine.stop()
     finally:
@@ -64,14 +65,31 @@ def _with_options(config: Config, options: argparse.Namespace) -> Config:
     return checked(content, "the command line")
 
 
-def _watch(session: Session, seconds: float | None) -> float:
+class _RecordingWatch:
+    """Tells the operator, once each, what is wrong with the recording."""
+
+    def __init__(self, config: Config, session: Session):
+        self._path, self._tell = config.record.file, session.engine.tell
+        self._said = ""
+
+    def look(self) -> None:
+        message = "" if self._path is None else trouble(self._path)
+        kind = message.split("(")[0].rstrip("0123456789")
+        if message and kind != self._said:
+            self._tell({"event": "warning", "message": message})
+        self._said = kind
+
+
+def _watch(config: Config, session: Session, seconds: float | None) -> float:
     """Show the engine's health until the time is over, Ctrl-C, or a lane ends; gives the seconds that passed."""
     begun, said, passed = time.monotonic(), 0.0, 0.0
+    recorded = _RecordingWatch(config, session)
     engine = session.engine
     try:
         with Live(console=console, refresh_per_second=4) if console.is_terminal else _Lines() as live:
             while not engine.failed.wait(REFRESH_S if seconds is None else min(REFRESH_S, seconds - passed)):
                 passed = time.monotonic() - begun
+                recorded.look()
                 if console.is_terminal:
                     live.update(health(engine, passed))
                 elif passed - said >= LINE_EVERY_S:
@@ -98,7 +116,7 @@ class _Lines:
 
 
 def _say_event(event: dict[str, object]) -> None:
-    if event["event"] in ("gap", "reset", "silent", "resumed", "disconnected", "skip", "failed", "nan"):
+    if event["event"] in ("gap", "reset", "silent", "resumed", "disconnected", "skip", "failed", "nan", "warning"):
         from realtime.messages import with_message
 
         say(str(with_message(event)["message"]))

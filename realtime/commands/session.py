@@ -20,7 +20,8 @@ from realtime.config import Config
 from realtime.engine import Engine, EngineSettings
 from realtime.errors import UserError
 from realtime.pick import channel_number
-from realtime.sinks.recorder import Recorder
+from realtime.sinks.keeper import start_recording
+from realtime.sinks.recording_status import is_alive, read_status, stop_recording
 from realtime.sources.lsl import LslInlet, StreamQuery
 from realtime.sources.pump import Event
 
@@ -100,33 +101,41 @@ def _facts(config: Config, header: ModelHeader | None, embedding: wiring.Embeddi
 
 
 @contextlib.contextmanager
-def recording(config: Config, session: Session) -> Iterator[Recorder | None]:
-    """Record sources and results into config.record.file, from before the first row is used."""
-    if config.record.file is None:
+def recording(config: Config, session: Session, goes_on: Callable[[], bool] = lambda: False) -> Iterator[Path | None]:
+    """Record sources and results into config.record.file, from before the first row is used.
+
+    The recorder is no child of this process: it outlives a crash, and the engine that takes over finds it recording.
+    goes_on: asked at the end, whether it is to go on for another engine.
+    """
+    path = config.record.file
+    if path is None:
         yield None
         return
+    if _goes_on(path, config.engine.name):
+        say(f"the recording {path} goes on")
+    else:
+        _start(path, config, session)
+    try:
+        yield path
+    finally:
+        if not goes_on():
+            status = stop_recording(path)
+            say(f"recorded {status.size_bytes / 1e6:.1f} MB into {path}")
+
+
+def _start(path: Path, config: Config, session: Session) -> None:
     sound, ecog = session.inlets
     sources = ([sound] if config.record.sound else []) + [ecog]
     queries = [StreamQuery(i.found.name, i.found.type or None, i.found.source_id or None) for i in sources]
     results = [StreamQuery(name=name) for name in session.engine.results.names() if _recorded(config, name)]
-    recorder = Recorder(config.record.file, _unique([*queries, *results]))
-    _make_folder(config.record.file.parent)
-    with working(f"starting the recording {config.record.file}"):
-        recorder.start()
-    try:
-        yield recorder
-    finally:
-        recorder.stop()
-        say(f"recorded {recorder.size_bytes / 1e6:.1f} MB into {config.record.file}")
+    with working(f"starting the recording {path}"):
+        start_recording(path, _unique([*queries, *results]), config.engine.name)
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"the folder {folder} of the recording cannot be made ({error.strerror}): choose another"
-        ) from None
+def _goes_on(path: Path, engine: str) -> bool:
+    """Whether this file is being recorded for an engine of this name: one that has crashed."""
+    status = read_status(path)
+    return status is not None and status.engine == engine and is_alive(status)
 
 
 def _recorded(config: Config, name: str) -> bool:
@@ -147,7 +156,10 @@ def open_monitor(engine: str) -> subprocess.Popen[bytes] | None:
     return subprocess.Popen([sys.executable, "-m", "realtime.monitor", "--engine", engine])
 
 
-def require_free(path: Path | None) -> None:
-    """Raise UserError where a recording is to go to a file that exists: told before anything else is done."""
-    if path is not None and path.exists():
+def require_free(path: Path | None, engine: str) -> None:
+    """Raise UserError where a recording is to go to a file that exists: told before anything else is done.
+
+    One that is still being recorded for an engine of this name, which has crashed, will go on.
+    """
+    if path is not None and path.exists() and not _goes_on(path, engine):
         raise UserError(f"{str(path)!r} exists already and is not written over: choose another file name")

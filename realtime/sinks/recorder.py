@@ -1,4 +1,4 @@
-"""Recording into XDF: LabRecorder's own program, in a session of its own."""
+"""Recording into XDF: LabRecorder's own program, in a session of its own; `keeper` lets it outlive the engine."""
 
 from __future__ import annotations
 
@@ -70,6 +70,11 @@ class Recorder:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """LabRecorder's; 0 when it is not running."""
+        return self._process.pid if self._process is not None else 0
 
     @property
     def size_bytes(self) -> int:
