@@ -21,6 +21,7 @@ COMMANDS = {
     "fit": "fit a model to calibration recordings",
     "evaluate": "score a model on recordings",
     "distill": "train a causal student of Whisper on any speech, without labels",
+    "bench": "measure how late predictions are on this machine, beside other software",
     "monitor": "open the window on a running engine",
     "record": "record streams and an engine's outlets, in a process that outlives the engine",
     "replay": "send a recording over LSL again",

@@ -1,0 +1,28 @@
+"""`corticast run` as it is, but that it ends with its parent: the engine of the latency benchmark."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+import threading
+
+from benchmarks.processes import END_S, stop_with_parent
+from realtime.cli import main as command_line
+
+
+def main() -> int:
+    stop = stop_with_parent()
+
+    def interrupt() -> None:
+        stop.wait()
+        _thread.interrupt_main()  # as Ctrl-C does
+        threading.Event().wait(0.8 * END_S)
+        os._exit(1)
+
+    threading.Thread(target=interrupt, name="parent", daemon=True).start()
+    return command_line(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""The highest sustainable load of this machine: most channels times rate, then the smallest block."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from benchmarks.latency_case import Case, Measured, require_possible, run_case
+from realtime.commands.console import machine_facts, say, working
+from realtime.errors import UserError
+
+BLOCKS_MS = (20.0, 40.0, 60.0, 80.0, 100.0, 160.0, 200.0, 300.0)
+STREAMS = ((256, 2000.0), (256, 1000.0), (128, 1000.0), (64, 1000.0), (32, 500.0))  # from most to least
+SECONDS, WARM_UP_S = 15.0, 11.0
+FAST_SECONDS, FAST_WARM_UP_S = 2.0, 0.5
+ROOM = 0.8  # of a block that computing may take at p99: the rest is for a worse moment
+Try = Callable[[Case], bool]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The heaviest case that this machine keeps up with."""
+
+    case: Case
+
+    def advice(self) -> str:
+        """What to write into a configuration."""
+        case = self.case
+        return (
+            f"keeps up with {case.channels} channels at {case.rate_hz:g} Hz and blocks of {case.block_ms:g} ms; "
+            f"configure [whisper] model = {case.model!r}, layer = {case.layer}, block_ms = {case.block_ms:g} "
+            f"(and fit the model with it), [engine] threads = {case.threads}"
+        )
+
+
+def highest(start: Case, keeps_up: Try) -> Limit | None:
+    """By bisection over the blocks, for the most channels at which the longest block keeps up; None where none does.
+
+    Taken for granted: what keeps up with a block keeps up with a longer one.
+    """
+    for channels, rate_hz in STREAMS:
+        case = replace(start, channels=channels, rate_hz=rate_hz)
+        low, high = 0, len(BLOCKS_MS)  # the smallest block that keeps up lies in [low, high]
+        if not keeps_up(replace(case, block_ms=BLOCKS_MS[-1])):
+            continue
+        high -= 1
+        while low < high:
+            middle = (low + high) // 2
+            if keeps_up(replace(case, block_ms=BLOCKS_MS[middle])):
+                high = middle
+            else:
+                low = middle + 1
+        return Limit(replace(case, block_ms=BLOCKS_MS[high]))
+    return None
+
+
+def sustained(measured: Measured) -> bool:
+    """Nothing lost or skipped, and computing leaves room in a block at p99."""
+    row = measured.row()
+    return not row["lost"] and not row["skipped"] and row["compute_ms"]["p99"] <= ROOM * measured.case.block_ms
+
+
+def find_limits(options: argparse.Namespace) -> int:
+    """`corticast bench --overload`: search, show, write. Model, layer, mode, threads and device as given."""
+    tried: list[Measured] = []
+    require_possible(_start(options), options.random_weights)
+    limit = highest(_start(options), lambda case: _tried(case, options, tried))
+    if limit is None:
+        say("not even the smallest load keeps up here: close other programs, or choose --model tiny.en --layer 2")
+    else:
+        say(f"this machine {limit.advice()}")
+    _write(options, tried, limit)
+    return 0 if limit else 1
+
+
+def _start(options: argparse.Namespace) -> Case:
+    given = {
+        "model": options.model,
+        "layer": options.layer,
+        "mode": options.mode,
+        "history_s": options.history,
+        "delay_ms": options.delay_ms,
+        "threads": options.threads,
+        "device": options.device,
+        "load": options.load,
+    }
+    chosen = {key: values[0] for key, values in given.items() if values}
+    chosen["load"] = None if chosen.get("load") == "none" else chosen.get("load")
+    return Case(**chosen)
+
+
+def _tried(case: Case, options: argparse.Namespace, tried: list[Measured]) -> bool:
+    seconds = options.seconds or (FAST_SECONDS if options.fast else SECONDS)
+    warm_up_s = FAST_WARM_UP_S if options.fast else WARM_UP_S
+    with working(f"{case}") as share:
+        try:
+            measured = run_case(case, seconds, warm_up_s, options.random_weights, share)
+        except UserError as error:
+            say(f"  does not keep up: {error}")
+            return False
+    tried.append(measured)
+    kept = sustained(measured)
+    p99 = measured.row()["compute_ms"]["p99"]
+    say(f"  {'keeps up' if kept else 'does not keep up'}: computing p99 {p99:.1f} ms")
+    return kept
+
+
+def _write(options: argparse.Namespace, tried: Sequence[Measured], limit: Limit | None) -> None:
+    if options.json:
+        content = {
+            "rows": [m.row() for m in tried],
+            "peers": [],
+            "machine": machine_facts(),
+            "overload": None if limit is None else {**vars(limit.case), "advice": limit.advice()},
+        }
+        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

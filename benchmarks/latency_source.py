@@ -1,0 +1,98 @@
+"""A source process of the latency benchmark: sound or ECoG over LSL in real time, with a sample counter in a channel.
+
+Stamps are those of a plain LSL program: the newest row's is the time at which it is pushed. What was pushed when is
+kept, and written to a file at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.processes import stop_with_parent, tell
+from realtime.block import Block, Floats, Spec
+from realtime.sinks.lsl import Outlet
+from realtime.sources.lsl import local_clock
+
+CHUNK_S = 0.01
+LONGEST_S = 4 * 3600
+NOISE_S = 2.0
+NOISE_UV = 20.0
+COUNTER = "counter"
+
+
+def sound_rows(samples: Floats, first: int, count: int) -> Floats:
+    """(count, 2) float64: rows `first` on of the repeated sound, and their numbers."""
+    numbers = np.arange(first, first + count)
+    return np.stack([samples[numbers % len(samples)].astype(np.float64), numbers.astype(np.float64)], axis=1)
+
+
+def ecog_rows(noise: Floats, first: int, count: int) -> Floats:
+    """(count, channels) float32: rows `first` on of the repeated noise; channel 0 their numbers."""
+    numbers = np.arange(first, first + count)
+    rows: Floats = noise[numbers % len(noise)]
+    rows[:, 0] = numbers
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency_source", description=__doc__)
+    parser.add_argument("kind", choices=("sound", "ecog"))
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--rate-hz", type=float, required=True)
+    parser.add_argument("--channels", type=int, default=2)
+    parser.add_argument("--sound", type=Path, help=".npy of the samples, for kind sound")
+    parser.add_argument("--log", type=Path, required=True, help=".npz of what was pushed when")
+    options = parser.parse_args(arguments)
+    stop = stop_with_parent()
+    outlet, make = _sound(options) if options.kind == "sound" else _ecog(options)
+    chunk = max(1, round(CHUNK_S * options.rate_hz))
+    ends = np.zeros(round(LONGEST_S / CHUNK_S), np.int64)
+    pushed = np.zeros(len(ends))
+    chunks, sent, late = 0, 0, 0
+    start = local_clock()
+    tell("sending", start_s=start)
+    while not stop.is_set() and chunks < len(ends):
+        ahead = start + (sent + chunk) / options.rate_hz - local_clock()
+        if ahead > 0:
+            time.sleep(ahead)
+        now = local_clock()
+        rows = max(1, int((now - start) * options.rate_hz - sent) // chunk) * chunk
+        late += rows - chunk
+        block = Block(make(sent, rows), now - np.arange(rows - 1, -1, -1) / options.rate_hz, sent)
+        pushed[chunks] = local_clock()
+        outlet.push(block)
+        sent += rows
+        ends[chunks] = sent
+        chunks += 1
+    np.savez(options.log, ends=ends[:chunks], pushed_s=pushed[:chunks])
+    tell("ended", sent=sent, late_rows=late)
+    return 0
+
+
+def _sound(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    samples = np.load(options.sound)
+    spec = Spec(options.name, options.rate_hz, ("stimulus", COUNTER))
+    outlet = Outlet(spec, "Audio", options.name, double=True)  # float32 would count to 2^24 only: 17 minutes
+    return outlet, lambda first, count: sound_rows(samples, first, count)
+
+
+def _ecog(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    shape = (round(NOISE_S * options.rate_hz), options.channels)
+    noise = NOISE_UV * np.random.default_rng(0).standard_normal(shape, np.float32)
+    spec = Spec(options.name, options.rate_hz, ecog_channels(options.channels), "microvolts")
+    return Outlet(spec, "ECoG", options.name), lambda first, count: ecog_rows(noise, first, count)
+
+
+def ecog_channels(count: int) -> tuple[str, ...]:
+    """Labels of the ECoG stream: the counter, then electrodes."""
+    return (COUNTER, *(f"E{i}" for i in range(1, count)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
