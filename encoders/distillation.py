@@ -3,6 +3,9 @@
 What reads an embedding is linear, so errors count as a linear read-out meets them: in the principal components of the
 teacher's standardised channels, each divided by a root of its spread (`readable`). Whisper's few huge channels then
 weigh no more than others. Earlier blocks have targets of their own, which weigh less.
+
+A student of one voice forgets others. So it goes only part of the way (`mix`) from the teacher's weights to the trained
+ones (Wortsman et al. 2022, robust fine-tuning), and speech is varied in speed, loudness and tone.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ class DistillSettings:
     """layer: how many blocks are trained. pairs: (block, tail) in frames, one drawn for each segment.
 
     history: in frames. rate: of learning, at its highest. patience: epochs without a better held-out score until the
-    run ends. dtype: of matrix products.
+    run ends. dtype: of matrix products. mix: how far the student goes from the teacher's weights to the trained ones.
     """
 
     layer: int
@@ -53,6 +56,7 @@ class DistillSettings:
     patience: int = 3
     seed: int = 0
     dtype: str = "float32"
+    mix: float = 0.7
 
 
 @dataclass
@@ -97,6 +101,7 @@ class Distiller:
         self._positions = self._front.positions.to(self.device)
         self._teacher = copy.deepcopy(encoder.blocks[: settings.layer]).to(self.device).requires_grad_(False)
         self.blocks = copy.deepcopy(self._teacher).requires_grad_(True)
+        self._student = copy.deepcopy(self._teacher)
         self.optimiser = torch.optim.AdamW(self.blocks.parameters(), settings.rate, BETAS, weight_decay=0.0)
         self.progress = Progress()
         self.windows = speech.windows * settings.epochs
@@ -142,7 +147,7 @@ class Distiller:
             stop = min(start + SEGMENT, len(frames))
             if stop - start < 2 * sum(pair):
                 continue
-            errors = self._errors(frames[start:stop], [t[start:stop] for t in targets], pair)
+            errors = self._errors(self.blocks, frames[start:stop], [t[start:stop] for t in targets], pair)
             loss = errors[-1] + EARLIER_BLOCKS * sum(errors[:-1]) / max(1, len(errors) - 1)
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -151,11 +156,11 @@ class Distiller:
             losses.append(float(errors[-1].detach()))
         return losses
 
-    def _errors(self, frames: Tensor, targets: Sequence[Tensor], pair: Pair) -> list[Tensor]:
+    def _errors(self, blocks: nn.ModuleList, frames: Tensor, targets: Sequence[Tensor], pair: Pair) -> list[Tensor]:
         """Of each block: the share of the teacher's readable variation that the student misses."""
         at = self._layout(len(frames), pair)
         with self._autocast():
-            states = causal_states(self.blocks, frames, at)
+            states = causal_states(blocks, frames, at)
         count = min(at.committed, len(targets[0]))
         return [
             ((state[:count].float() - target[:count]) @ metric.T).square().sum(dim=1).mean()
@@ -171,7 +176,11 @@ class Distiller:
 
     @torch.no_grad()
     def score(self) -> list[float]:
-        """Of each pair: the share of the teacher's readable variation on held-out speech that the student gives."""
+        """Of each pair: the share of the teacher's readable variation on held-out speech that the student gives.
+
+        Less than 0 is possible: an error may be larger than the variation.
+        """
+        self._student.load_state_dict(self.student_weights())
         totals, count = np.zeros(len(self.settings.pairs)), 0
         for begin in range(0, len(self.speech.held_out), WINDOW_SAMPLES):
             sound = window(self.speech.held_out, begin)
@@ -181,16 +190,24 @@ class Distiller:
                 if stop - start < 2 * max(map(sum, self.settings.pairs)):
                     continue
                 cut = [t[start:stop] for t in targets]
-                totals += [float(self._errors(frames[start:stop], cut, pair)[-1]) for pair in self.settings.pairs]
+                totals += [
+                    float(self._errors(self._student, frames[start:stop], cut, pair)[-1])
+                    for pair in self.settings.pairs
+                ]
                 count += 1
         return [float(share) for share in 1 - totals / max(count, 1)]
+
+    def student_weights(self) -> dict[str, Tensor]:
+        """The teacher's weights, and `mix` of the way to the trained ones."""
+        trained = self.blocks.state_dict()
+        return {name: torch.lerp(t, trained[name], self.settings.mix) for name, t in self._teacher.state_dict().items()}
 
     def keep_score(self) -> list[float]:
         """Score, and remember the weights where they are the best so far."""
         scores = self.score()
         self.progress.scores.append(scores)
         if self.progress.best_epoch == len(self.progress.scores) - 1:
-            self.progress.best = {name: p.detach().cpu().clone() for name, p in self.blocks.state_dict().items()}
+            self.progress.best = {name: tensor.cpu() for name, tensor in self.student_weights().items()}
         return scores
 
     @torch.no_grad()

@@ -185,6 +185,16 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(
     assert second.progress.scores == finished[0].progress.scores
 
 
+def test_the_student_goes_part_of_the_way(teacher: LoadedWhisper, speech: Speech) -> None:
+    """With the halfway student, twice the way from the teacher is where training ended."""
+    distiller = Distiller(teacher, speech, replace(SETTINGS, mix=0.5, epochs=1))
+    assert distil(distiller)
+    assert distiller.progress.best_epoch == 1
+    before, after = teacher.model.encoder.blocks[:2].state_dict(), distiller.blocks.state_dict()
+    for name, found in distiller.progress.best.items():
+        assert torch.allclose(2 * found - before[name], after[name], atol=1e-6), name
+
+
 def test_a_run_ends_early_when_nothing_is_gained(teacher: LoadedWhisper, speech: Speech) -> None:
     distiller = Distiller(teacher, speech, replace(SETTINGS, rate=0.0, epochs=9, patience=2))
     assert distil(distiller)
@@ -300,6 +310,7 @@ def test_the_command_stops_resumes_and_its_student_loads(
         (["--block-ms", "30"], "multiple of 20 ms"),
         (["--block-ms", "100", "40", "--delay-ms", "60"], "give each block its delay"),
         (["--epochs", "0"], "at least 1"),
+        (["--mix", "1.5"], "expected a share above 0"),
         (["--audio", "nowhere"], "no recordings at nowhere"),
         (["--out", "student.pt"], "ends in .safetensors"),
         (["--block-ms", "100", "--history-s", "0.04"], "not longer than --history-s"),

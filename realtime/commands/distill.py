@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--history-s", type=float, default=10.0, help="how far back a frame attends (default: 10)")
     parser.add_argument("--epochs", type=int, default=8, help="passes over the speech (default: 8)")
     parser.add_argument("--rate", type=float, default=2e-4, help="highest learning rate (default: 2e-4)")
+    parser.add_argument(
+        "--mix", type=float, default=0.7, help="how far to go from the teacher to the trained weights (default: 0.7)"
+    )
     parser.add_argument("--patience", type=int, default=3, help="stop after so many epochs without gain (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same student (default: 0)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -78,6 +81,8 @@ def _settings(options: argparse.Namespace) -> DistillSettings:
         )
     if options.epochs < 1 or options.patience < 1 or not 0 < options.rate < 1 or options.threads < 1:
         raise UserError("--epochs, --patience and --threads must be at least 1, and --rate between 0 and 1")
+    if not 0 < options.mix <= 1:
+        raise UserError(f"--mix: found {options.mix:g}, expected a share above 0 and at most 1")
     history = _frames("--history-s", 1e3 * options.history_s)
     pairs = [
         (_frames("--block-ms", b), _frames("--delay-ms", d)) for b, d in zip(options.block_ms, delays, strict=True)
@@ -93,6 +98,7 @@ def _settings(options: argparse.Namespace) -> DistillSettings:
         options.patience,
         options.seed,
         options.dtype,
+        options.mix,
     )
 
 
