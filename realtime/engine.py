@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from realtime.audio import sound_level_db
 from realtime.block import Block
+from realtime.carried import StateFolder
 from realtime.lane import Lane, Publish, Step, marked
 from realtime.latency import Histogram
 from realtime.scoring import Scorer
@@ -21,6 +23,7 @@ from realtime.sources.pump import Event, Inlet
 from realtime.stage import Chain
 
 SETTINGS_EVERY_S = 10.0
+STATE_EVERY_S = 1.0
 SWITCH_INTERVAL_S = 0.0005  # how long Python lets one thread keep another from running
 __all__ = ["Engine", "EngineSettings", "Latencies"]
 
@@ -71,7 +74,8 @@ class Engine:
     """Runs until `stop`. `predicted` leaves in the sound lane's own thread the moment it is there.
 
     on_aligned: told of every aligned block (rows, electrodes, 2), in the scoring thread. on_event: of every status
-    event. `failed` is set when a lane ended by itself.
+    event. `failed` is set when a lane ended by itself. state: where the engine keeps what one that is started after its
+    death goes on with: counts, baselines, score.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class Engine:
         *,
         on_aligned: Callable[[Block], None] | None = None,
         on_event: Callable[[Event], None] | None = None,
+        state: StateFolder | None = None,
     ):
         self.settings = settings
         self.latencies = Latencies()
@@ -97,11 +102,22 @@ class Engine:
         self._has_model = settings.attention is not None
         self.sound = self._lane("sound", sound, self._publish_predicted)
         self.ecog = self._lane("ecog", ecog, self._publish_observed)
+        self._state = state
+        self._take_over()
         self._heart = threading.Thread(target=self._beat, name="status", daemon=True)
 
     def _lane(self, name: str, source: tuple[Inlet, Chain], publish: Publish) -> Lane:
         ring_s, max_backlog_s = self.settings.ring_s, self.settings.max_backlog_s
         return Lane(name, *source, publish, self._tell, ring_s=ring_s, max_backlog_s=max_backlog_s)
+
+    def _take_over(self) -> None:
+        if self._state is None:
+            return
+        self.scorer.keep_in(self._state)
+        for lane in (self.sound, self.ecog):
+            before = self._state.load_lane(lane.name)
+            if before is not None and before.received:
+                lane.take_over(before)
 
     def start(self) -> None:
         """Warm the chains up, then let the lanes begin with the next sample."""
@@ -217,9 +233,19 @@ class Engine:
         self._tell({"event": "settings", **facts, **settings.facts})
 
     def _beat(self) -> None:
-        while not self._stop.wait(SETTINGS_EVERY_S):
-            self._tell_settings()
-            self._tell_nan()
+        told_s = time.monotonic()
+        while not self._stop.wait(min(SETTINGS_EVERY_S, STATE_EVERY_S)):
+            self._keep_state()
+            if time.monotonic() - told_s >= SETTINGS_EVERY_S:
+                told_s += SETTINGS_EVERY_S
+                self._tell_settings()
+                self._tell_nan()
+
+    def _keep_state(self) -> None:
+        for lane in (self.sound, self.ecog) if self._state is not None else ():
+            state = lane.keep()
+            if state.received and self._state is not None:
+                self._state.save_lane(lane.name, state)
 
     def _tell_nan(self) -> None:
         for lane in (self.sound, self.ecog):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from realtime.block import Block, regular
+from realtime.carried import LaneState
 from realtime.clock import Clock
 from realtime.ring import Cursor, Ring
 from realtime.sources.pump import Arrivals, Counts, Event, Inlet, pump
 from realtime.stage import Chain
 
 WARM_UP_S = 3.0
+LONGEST_AWAY_S = 3600.0  # after a longer time, or with another clock, nobody can say what was missed
 KEEP_S = 0.1  # of the newest rows when a lane skips
 
 
@@ -60,7 +63,9 @@ class Lane:
         spec = inlet.spec
         self.name, self.inlet, self.chain, self.spec = name, inlet, chain, spec
         self.counts, self.arrivals = Counts(), Arrivals()
-        self.skipped = 0
+        self.skipped = self.missed = 0
+        self._before: LaneState | None = None  # of the engine that this one took over from
+        self._wanted, self._kept = threading.Event(), LaneState()
         self.state: tuple[Any, ...] = chain.initial_state()
         self.error: Exception | None = None
         self.publish = publish
@@ -72,8 +77,20 @@ class Lane:
 
     @property
     def lost(self) -> int:
-        """Rows that never arrived, or were overwritten in the ring before they were read."""
-        return self.counts.lost + self._cursor.overrun
+        """Rows that never arrived, were overwritten in the ring before they were read, or came while no engine ran."""
+        return self.counts.lost + self._cursor.overrun + self.missed
+
+    def take_over(self, before: LaneState) -> None:
+        """Go on with the counts and baselines of an engine that died. Before `start`."""
+        self._before = before
+        self.counts = Counts(before.received, before.lost, before.resets)
+        self.skipped = before.skipped
+        self.state = before.into(self.chain.names, self.state)
+
+    def keep(self) -> LaneState:
+        """As it was after a recent step, and asks the next step for a newer one: it is taken between steps."""
+        self._wanted.set()
+        return self._kept
 
     def warm_up(self) -> None:
         """Step the chain over silence, in live-sized pieces, so that the first real row meets no first call."""
@@ -115,6 +132,8 @@ class Lane:
         x = self._cursor.read()
         if not len(x):
             return
+        if self._before is not None:
+            self._count_missed(x, self._before)
         now = self.inlet.now
         arrival = self.arrivals.lookup(x.end - 1)
         taken = now()
@@ -126,6 +145,22 @@ class Lane:
 
         y, self.state = self.chain.step(x, self.state, done)
         self.publish(y, step)
+        if self._wanted.is_set():
+            self._wanted.clear()
+            self._kept = self._snapshot(step.newest_time_s)
+
+    def _count_missed(self, x: Block, before: LaneState) -> None:
+        self._before = None
+        away_s = float(x.times[0]) - before.newest_time_s
+        if 0 < away_s < LONGEST_AWAY_S:
+            self.missed = max(0, round(away_s * self.spec.rate_hz) - 1)
+        self._on_event({"event": "took_over", "stream": self.spec.name, "missed": self.missed, "away_s": away_s})
+
+    def _snapshot(self, newest_time_s: float) -> LaneState:
+        states = dict(zip(self.chain.names, self.state, strict=True))
+        kept = {name: deepcopy(states[name]) for name in ("repair", "z_score") if name in states}
+        counts = self.counts
+        return LaneState(counts.received, self.lost, self.skipped, counts.resets, newest_time_s, **kept)
 
     def _skip_if_late(self) -> None:
         if self._cursor.behind <= self._backlog_rows:

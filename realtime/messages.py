@@ -16,6 +16,7 @@ SENTENCES = {
     "skip": "stream {stream!r}: too far behind, {rows} samples skipped",
     "failed": "stream {stream!r}: its lane stopped: {reason}",
     "started": "engine started",
+    "took_over": "stream {stream!r}: goes on after the engine's death; {missed} samples meanwhile were not used",
     "stopped": "engine stopped",
     "nan": "stream {stream!r}: {count} samples that are no numbers so far; they are masked",
 }

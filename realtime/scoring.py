@@ -7,12 +7,16 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from realtime.align import Aligner
 from realtime.block import Block
+from realtime.carried import ScoreRest, StateFolder
 from realtime.score import Score, ScoreState
 
 QUEUE = 4096
+KEEP_EVERY_S = 2.0
+LONGEST_AWAY_S = 3600.0
 
 
 class Scorer:
@@ -35,7 +39,16 @@ class Scorer:
         self._queue: queue.Queue[tuple[str, Block] | None] = queue.Queue(QUEUE)
         self._aligner = Aligner()
         self._score = Score(window_s=window_s)
+        self._folder: StateFolder | None = None
+        self._before: ScoreRest | None = None
+        self._shift = 0  # from the aligned rows' index to the score's, which goes on over a restart
+        self._kept_s = 0.0
         self._thread = threading.Thread(target=self._run, name="score", daemon=True)
+
+    def keep_in(self, folder: StateFolder) -> None:
+        """Go on with the score found in a folder, and keep it there. Before `start`."""
+        self._folder = folder
+        self._before = folder.load_score(self._score.initial_state())
 
     def start(self) -> None:
         self._thread.start()
@@ -75,7 +88,26 @@ class Scorer:
     def _take(self, state: ScoreState) -> ScoreState:
         while (aligned := self._aligner.take()) is not None:
             self._on_aligned(aligned)
-            score, state = self._score.step(aligned, state)
+            state = self._go_on(aligned, state)
+            score, state = self._score.step(replace(aligned, index=aligned.index + self._shift), state)
             if len(score):
                 self._on_score(score)
+            self._keep(state, float(aligned.times[-1]))
         return state
+
+    def _go_on(self, aligned: Block, state: ScoreState) -> ScoreState:
+        """With the first aligned rows: the score of the engine before, its rows counted on by time."""
+        before, self._before = self._before, None
+        if before is None:
+            return state
+        away_s = float(aligned.times[0]) - before.newest_time_s
+        if not 0 < away_s < LONGEST_AWAY_S or len(before.state.predicted) != aligned.data.shape[1]:
+            return state
+        self._shift = before.state.next + max(0, round(away_s * self._score.rows) - 1) - aligned.index
+        return before.state
+
+    def _keep(self, state: ScoreState, newest_time_s: float) -> None:
+        now_s = time.monotonic()
+        if self._folder is not None and now_s - self._kept_s >= KEEP_EVERY_S:
+            self._kept_s = now_s
+            self._folder.save_score(state, newest_time_s)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from realtime.commands.run import _with_options
+from realtime.commands.engine_process import _with_options
 from realtime.config import Config, checked, load_config
 from realtime.errors import UserError
 

@@ -1,24 +1,13 @@
-"""`corticast run`: the engine against LSL sources, until Ctrl-C."""
+"""`corticast run`: the engine against LSL sources, until Ctrl-C; started again when it dies."""
 
 from __future__ import annotations
 
 import argparse
-import time
+import importlib
 from pathlib import Path
 
-from rich.console import Console
-from rich.live import Live
-
-from realtime.commands.console import console, say
-from realtime.commands.health import health, latency_table, status_line
 from realtime.commands.options import seconds
-from realtime.commands.session import Session, open_monitor, open_session, recording, require_free
-from realtime.config import Config, checked, load_config
-from realtime.errors import UserError
-from realtime.sinks.recording_status import trouble
-
-REFRESH_S = 0.5
-LINE_EVERY_S = 10.0
+from realtime.commands.supervisor import supervise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,96 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", type=Path, metavar="FILE.xdf", help="record sources and results")
     parser.add_argument("--seconds", type=seconds, help="stop after so long (default: at Ctrl-C)")
     parser.add_argument("--no-monitor", action="store_true", help="open no window")
+    parser.add_argument("--no-supervisor", action="store_true", help="do not start the engine again when it dies")
+    parser.add_argument("--supervised", type=Path, help=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace) -> int:
-    config = _with_options(load_config(options.config), options)
-    require_free(config.record.file, config.engine.name)
-    session = open_session(config, on_event=_say_event)
-    engine = session.engine
-    window = None if options.no_monitor else open_monitor(config.engine.name)
-    passed = 0.0
-    try:
-        with recording(config, session):
-            engine.start()
-            try:
-                passed = _watch(config, session, options.seconds)
-            finally:
-                engine.stop()
-    finally:
-        if window is not None:
-            window.terminate()
-    out = Console(markup=False)
-    out.print(health(engine, passed))
-    if engine.latencies.compute.count:
-        out.print(latency_table(engine.latencies))
-    for lane in (engine.sound, engine.ecog):
-        if isinstance(lane.error, UserError):
-            raise lane.error
-    return 1 if engine.failed.is_set() else 0
-
-
-def _with_options(config: Config, options: argparse.Namespace) -> Config:
-    content = config.model_dump(exclude_unset=True)
-    if options.name is not None:
-        content["engine"] = {**content.get("engine", {}), "name": options.name}
-    if options.record is not None:
-        content["record"] = {**content.get("record", {}), "file": options.record}
-    return checked(content, "the command line")
-
-
-class _RecordingWatch:
-    """Tells the operator, once each, what is wrong with the recording."""
-
-    def __init__(self, config: Config, session: Session):
-        self._path, self._tell = config.record.file, session.engine.tell
-        self._said = ""
-
-    def look(self) -> None:
-        message = "" if self._path is None else trouble(self._path)
-        kind = message.split("(")[0].rstrip("0123456789")
-        if message and kind != self._said:
-            self._tell({"event": "warning", "message": message})
-        self._said = kind
-
-
-def _watch(config: Config, session: Session, seconds: float | None) -> float:
-    """Show the engine's health until the time is over, Ctrl-C, or a lane ends; gives the seconds that passed."""
-    begun, said, passed = time.monotonic(), 0.0, 0.0
-    recorded = _RecordingWatch(config, session)
-    engine = session.engine
-    try:
-        with Live(console=console, refresh_per_second=4) if console.is_terminal else _Lines() as live:
-            while not engine.failed.wait(REFRESH_S if seconds is None else min(REFRESH_S, seconds - passed)):
-                passed = time.monotonic() - begun
-                recorded.look()
-                if console.is_terminal:
-                    live.update(health(engine, passed))
-                elif passed - said >= LINE_EVERY_S:
-                    said = passed
-                    say(status_line(engine, passed, seconds))
-                if seconds is not None and passed >= seconds:
-                    break
-    except KeyboardInterrupt:
-        say("stopping")
-    return time.monotonic() - begun
-
-
-class _Lines:
-    """Stands where a terminal's live table would."""
-
-    def __enter__(self) -> _Lines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def update(self, _table: object) -> None:
-        return None
-
-
-def _say_event(event: dict[str, object]) -> None:
-    if event["event"] in ("gap", "reset", "silent", "resumed", "disconnected", "skip", "failed", "nan", "warning"):
-        from realtime.messages import with_message
-
-        say(str(with_message(event)["message"]))
+    """Only the engine's process loads torch and LSL: what watches over it must not die of them."""
+    if not options.no_supervisor:
+        return supervise(options)
+    status: int = importlib.import_module("realtime.commands.engine_process").run(options)
+    return status

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,10 @@ from typing import Any
 from encoders.model_file import ModelHeader, load_model, model_hash
 from realtime.audio import Resample
 from realtime.block import Block, Spec
+from realtime.carried import StateFolder
 from realtime.commands import wiring
-from realtime.commands.console import has_screen, say, working
+from realtime.commands.console import say, working
+from realtime.commands.window import open_monitor
 from realtime.config import Config
 from realtime.engine import Engine, EngineSettings
 from realtime.errors import UserError
@@ -24,6 +24,8 @@ from realtime.sinks.keeper import start_recording
 from realtime.sinks.recording_status import is_alive, read_status, stop_recording
 from realtime.sources.lsl import LslInlet, StreamQuery
 from realtime.sources.pump import Event
+
+__all__ = ["Session", "open_monitor", "open_session", "recording", "require_free"]
 
 
 @dataclass
@@ -42,13 +44,13 @@ def open_session(
     facts: dict[str, Any] | None = None,
     on_aligned: Callable[[Block], None] | None = None,
     on_event: Callable[[Event], None] | None = None,
+    state: StateFolder | None = None,
 ) -> Session:
     """Find the streams, check them against model and settings, load Whisper, make the engine. Raises UserError."""
     wiring.bound_threads(config.engine.threads)
     model, header = load_model(config.model.file) if config.model.file else (None, None)
-    with working("finding the streams"):
-        sound = _connect(config.sound, config.engine.wait_s)
-        ecog = _connect(config.ecog, config.engine.wait_s)
+    with working("finding the streams"), ThreadPoolExecutor(2) as pool:
+        sound, ecog = pool.map(_connect, (config.sound, config.ecog), (config.engine.wait_s,) * 2)
     for warning in dict.fromkeys((*sound.warnings, *ecog.warnings)):
         say(f"warning: {warning}")
     _check_sound(sound.spec, config.sound.channel)
@@ -69,7 +71,8 @@ def open_session(
         config.engine.max_backlog_s,
         config.engine.score_window_s,
     )
-    engine = Engine(settings, (sound, sound_chain), (ecog, ecog_chain), on_aligned=on_aligned, on_event=on_event)
+    lanes = (sound, sound_chain), (ecog, ecog_chain)
+    engine = Engine(settings, *lanes, on_aligned=on_aligned, on_event=on_event, state=state)
     return Session(engine, header, embedding, (sound, ecog))
 
 
@@ -144,16 +147,6 @@ def _recorded(config: Config, name: str) -> bool:
 
 def _unique(queries: list[StreamQuery]) -> list[StreamQuery]:
     return list(dict.fromkeys(queries))
-
-
-def open_monitor(engine: str) -> subprocess.Popen[bytes] | None:
-    """The window in a process of its own, where there is a screen and Qt; one line where there is not."""
-    if not has_screen():
-        return None
-    if importlib.util.find_spec("pyqtgraph") is None or importlib.util.find_spec("PySide6") is None:
-        say("no window: install it with pip install 'corticast[monitor]'")
-        return None
-    return subprocess.Popen([sys.executable, "-m", "realtime.monitor", "--engine", engine])
 
 
 def require_free(path: Path | None, engine: str) -> None:
