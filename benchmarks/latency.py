@@ -134,9 +134,9 @@ def run(options: argparse.Namespace) -> int:
         _measure(options, measured, peers, busy)
     finally:
         if measured:
-            Console(width=200, markup=False).print(table(measured))
+            Console(width=220, markup=False).print(table(measured))
         for peer in peers:
-            Console(width=200, markup=False).print(str(peer), highlight=False)
+            Console(width=220, markup=False).print(str(peer), highlight=False)
         if draw is not None and measured:
             draw(measured, options.picture)
     return 0
@@ -187,7 +187,7 @@ def table(measured: Sequence[Measured]) -> Table:
     missing = "" if any(m.case.device == "cuda" for m in measured) else "; no GPU row: none was measured"
     result = Table(title=f"latency in ms, p50 / p99 / p99.9{missing}", title_justify="left")
     for name in ("row", "wait", "in", "compute", "out", "end to end", "telemetry", "lead", "lost", "skipped", "CPU %"):
-        result.add_column(name, justify="left" if name == "row" else "right")
+        result.add_column(name, justify="left" if name == "row" else "right", no_wrap=True)
     for m in measured:
         row, details = m.row(), m.details()
         figures = [details["wait_ms"], details["transport_in_ms"], row["compute_ms"], details["transport_out_ms"]]

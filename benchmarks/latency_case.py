@@ -121,7 +121,7 @@ def run_case(case: Case, seconds: float, warm_up_s: float, random_weights: bool,
             _start_sources(children, folder, case)
             client = _start_client(children, folder, seconds, warm_up_s)
             share(0.1)
-            engine = children.start("engine", "benchmarks.latency_engine", "run", folder / "rig.toml", "--no-monitor")
+            engine = children.start("engine", "benchmarks.latency_engine", folder / "rig.toml")
             if case.load:
                 children.start("load", "benchmarks.latency_load", case.load, "--file", folder / "load.bin")
             children.await_state(client, "measuring", START_S + warm_up_s)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import _thread
+import argparse
 import os
 import sys
 import threading
 
 from benchmarks.processes import END_S, stop_with_parent
 from realtime.cli import main as command_line
+from realtime.commands.run import add_arguments
+
+ALONE = ("--no-monitor", "--no-supervisor")  # a process that is started again would spoil the figures
 
 
 def main() -> int:
@@ -21,7 +25,10 @@ def main() -> int:
         os._exit(1)
 
     threading.Thread(target=interrupt, name="parent", daemon=True).start()
-    return command_line(sys.argv[1:])
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    known = parser.format_usage()
+    return command_line(["run", *sys.argv[1:], *(option for option in ALONE if option in known)])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import whisper
+from torch.nn.functional import gelu
 
 from benchmarks.latency_case import SOUND_HZ, speech, whisper_weights
 from benchmarks.peers import Contender, Missing, Run, optional, processor_ms
@@ -47,6 +48,7 @@ def whisper_contenders(
     found: list[Contender] = []
     others: tuple[tuple[str, Callable[[], Contender]], ...] = (
         ("openai-whisper", lambda: _openai(loaded)),
+        ("openai-whisper, same layer", lambda: _openai_cut(loaded, layer)),
         ("faster-whisper", lambda: _ctranslate2(loaded)),
         ("transformers", lambda: _transformers(loaded, layer)),
     )
@@ -83,6 +85,22 @@ def _openai(loaded: LoadedWhisper) -> Contender:
         loaded.model.encoder(mel[None])
 
     return Contender("openai-whisper", f"encoder over 30 s every {HOP_MS:g} ms, {loaded.name}", _per_second(hop))
+
+
+def _openai_cut(loaded: LoadedWhisper, layer: int) -> Contender:
+    """By hand as far as our layer and no further: the same layer for the same layer."""
+    newest, encoder = Newest(), loaded.model.encoder
+
+    @torch.inference_mode()
+    def hop() -> None:
+        mel = whisper.log_mel_spectrogram(torch.from_numpy(newest()))
+        x = gelu(encoder.conv2(gelu(encoder.conv1(mel[None])))).permute(0, 2, 1)
+        x = x + encoder.positional_embedding
+        for block in encoder.blocks[:layer]:
+            x = block(x)
+
+    what = f"encoder over 30 s every {HOP_MS:g} ms, to block {layer} only, {loaded.name}"
+    return Contender("openai-whisper, same layer", what, _per_second(hop))
 
 
 def _transformers(loaded: LoadedWhisper, layer: int) -> Contender:
