@@ -5,35 +5,78 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from realtime.engine import Engine, Latencies
 
 BEST = 10
+NO_SCORE = "running r: not enough data, a score needs 30 s"
 
 
-def health(engine: Engine, seconds: float) -> Table:
-    """One line per lane, the latency, and the best electrodes by running score."""
-    table = Table(title=f"{engine.settings.name}: {seconds:.0f} s", title_justify="left", box=None, pad_edge=False)
-    for name in ("lane", "received", "lost", "skipped"):
-        table.add_column(name, justify="left" if name == "lane" else "right")
+def health(engine: Engine, seconds: float) -> Group:
+    """What came in, how late predictions leave, and the best electrodes by running score."""
+    lanes = Table("", "received", "lost", "skipped", box=None, pad_edge=False)
+    for column in lanes.columns[1:]:
+        column.justify = "right"
     for lane, counts in engine.samples().items():
-        table.add_row(lane, *(str(counts[key]) for key in ("received", "lost", "skipped")))
-    compute = engine.latencies.compute
-    if compute.count:
-        latency = f"compute p50 {compute.percentile(0.5):.1f} ms, p99 {compute.percentile(0.99):.1f} ms"
-        table.add_row("latency", latency)
-    table.add_row("best", best_electrodes(engine))
-    return table
+        lanes.add_row(lane, str(counts["received"]), *(_wrong(counts[key]) for key in ("lost", "skipped")))
+    name = Text(f"{engine.settings.name}: {seconds:.0f} s", style="bold")
+    if engine.failed.is_set():
+        name.append("  a lane has stopped", style="bold red")
+    return Group(name, lanes, Text(latency_line(engine.latencies)), best_table(engine))
+
+
+def _wrong(count: int) -> Text:
+    return Text(str(count), style="bold red" if count else "")
+
+
+def latency_line(latencies: Latencies) -> str:
+    """From the newest sound sample to the prediction, and what of it was computing."""
+    if not latencies.compute.count:
+        return "latency: nothing predicted yet"
+    whole, compute = latencies.sound_to_prediction, latencies.compute
+    return (
+        f"latency p50 {whole.percentile(0.5):.1f} ms, p99 {whole.percentile(0.99):.1f} ms; "
+        f"of it computing p50 {compute.percentile(0.5):.1f} ms, p99 {compute.percentile(0.99):.1f} ms"
+    )
+
+
+def best_table(engine: Engine) -> Group | Text:
+    """The best electrodes by running r in rows of five, those not above chance dim."""
+    found = _best(engine)
+    if not found:
+        return Text(NO_SCORE)
+    score = engine.score
+    null_r = (
+        float(score.extra["null_max_p95"][-1, 0]) if score is not None and "null_max_p95" in score.extra else np.nan
+    )
+    chance = "" if np.isnan(null_r) else f"; dim: not above chance ({null_r:.2f})"
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for _ in range(5):
+        table.add_column()
+        table.add_column(justify="right")
+    for first in range(0, len(found), 5):
+        cells = [
+            (Text(name), Text(f"{r:.2f}", style="dim" if r <= null_r else "bold")) for name, r in found[first:][:5]
+        ]
+        table.add_row(*(part for cell in cells for part in cell))
+    return Group(Text(f"best electrodes, running r{chance}"), table)
+
+
+def _best(engine: Engine) -> list[tuple[str, float]]:
+    score = engine.score
+    if score is None or not len(score):
+        return []
+    r, names = score.data[-1], engine.settings.electrodes
+    known = [k for k in np.argsort(-np.nan_to_num(r, nan=-np.inf), kind="stable") if np.isfinite(r[k])]
+    return [(names[k], float(r[k])) for k in known[:BEST]]
 
 
 def best_electrodes(engine: Engine) -> str:
-    score = engine.score
-    if score is None or not len(score) or not np.isfinite(score.data[-1]).any():
-        return "not enough data: a score needs 30 s"
-    r = np.nan_to_num(score.data[-1], nan=-1.0)
-    names = engine.settings.electrodes
-    return "  ".join(f"{names[i]} {r[i]:.2f}" for i in np.argsort(-r)[:BEST] if r[i] > -1)
+    """The same in one line."""
+    return "  ".join(f"{name} {r:.2f}" for name, r in _best(engine)) or NO_SCORE
 
 
 def status_line(engine: Engine, seconds: float, total: float | None = None) -> str:

@@ -33,7 +33,7 @@ class Attention:
         self._item.getAxis("left").setWidth(62)
         self._item.setXRange(0.0, 1000.0, padding=0.01)
         self._item.setYRange(0.0, 0.2, padding=0)
-        session = make_plot(theme, "Session, all heads", "minutes from now", "lag (ms)")
+        session = make_plot(theme, "Session", "minutes", "lag (ms)")
         self._session_item = session.getPlotItem()
         self._session_item.getAxis("left").setWidth(58)
         self.picture = pg.ImageItem(axisOrder="col-major", lut=pg.colormap.get("viridis").getLookupTable(nPts=256))

@@ -67,9 +67,9 @@ class Electrodes:
         limit_r = 0.0 if np.isnan(null_r) else null_r
         self.dots.setData(
             [
-                self._dot(name, place, float(r) / top_r, bool(r > limit_r), name in shown, name in pinned)
+                self._dot(name, place, colour, bool(r > limit_r), name in shown, name in pinned)
                 | self._sign(unfit.get(name))
-                for name, place, r in zip(names, places, scores, strict=True)
+                for name, place, r, colour in zip(names, places, scores, self._brushes(scores, top_r), strict=True)
             ]
         )
         known_null = "" if np.isnan(null_r) else f"; dim: chance ({null_r:.2f})"
@@ -96,14 +96,14 @@ class Electrodes:
         colour = self._theme.bad if unfit == "masked" else self._theme.text
         return {"symbol": SYMBOLS[unfit], "size": BRIGHT, "pen": pg.mkPen(colour, width=1)}
 
-    def _dot(self, name: str, place: Floats, share: float, above: bool, shown: bool, pinned: bool) -> dict[str, Any]:
+    def _brushes(self, scores: Floats, top_r: float) -> list[Any]:
+        """Red, green and blue of each score, None where there is none."""
+        colours = self._colours.map(np.clip(np.nan_to_num(scores) / top_r, 0.0, 1.0), mode="byte").tolist()
+        return [None if np.isnan(r) else colour[:3] for r, colour in zip(scores, colours, strict=True)]
+
+    def _dot(self, name: str, place: Floats, colour: Any, above: bool, shown: bool, pinned: bool) -> dict[str, Any]:
         theme = self._theme
-        if np.isnan(share):
-            brush = pg.mkBrush(None)
-        else:
-            colour = self._colours.map(float(np.clip(share, 0.0, 1.0)), mode="qcolor")
-            colour.setAlpha(255 if above else 110)
-            brush = pg.mkBrush(colour)
+        brush = pg.mkBrush(None if colour is None else (*colour, 255 if above else 110))
         edge = theme.predicted if pinned else theme.text if shown else theme.faint
         pen = pg.mkPen(edge, width=3 if pinned else 2 if shown else 1)
         return {"pos": tuple(place), "size": BRIGHT if above else DIM, "brush": brush, "pen": pen, "data": name}

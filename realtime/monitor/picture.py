@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyqtgraph as pg
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QGraphicsItem, QWidget
 
 from realtime.errors import UserError
 from realtime.monitor.theme import SMALLEST_PT, Theme, font
@@ -31,6 +31,9 @@ def make_plot(theme: Theme, title: str, bottom: str, left: str, kind: Any = pg.P
             axis.setLabel(label, **{"color": theme.text, "font-size": f"{SMALLEST_PT}pt"})
         axis.enableAutoSIPrefix(False)
     item.getAxis("bottom").setHeight(46)
+    for part in (item.getAxis("bottom"), item.getAxis("left"), item.titleLabel):
+        # Kept as pixels: most of what a plot costs is its text, drawn again with every change of a curve.
+        part.setCacheMode(QGraphicsItem.CacheMode.DeviceCoordinateCache)
     set_title(item, theme, title)
     return plot
 

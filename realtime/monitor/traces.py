@@ -24,6 +24,7 @@ RESCALE_S = 2.0
 LABEL_LETTERS = 9
 MOST_POINTS = 1500  # of one trace: more cannot be told apart
 MOST_AHEAD_S = 10.0
+THICK_TRACES = 12  # with more of them thin lines tell them better apart, and cost less
 
 
 class Traces:
@@ -52,6 +53,8 @@ class Traces:
         self.predicted = pg.PlotCurveItem(pen=pg.mkPen(theme.predicted, width=1))
         # Qt takes five times as long over a pen two pixels wide as over two lines one pixel apart.
         self._thicker = pg.PlotCurveItem(pen=pg.mkPen(theme.predicted, width=1))
+        for curve in (self.observed, self.predicted, self._thicker):
+            curve.setSegmentedLineMode("on")  # lines one by one cost less than the same lines as a path
         self._now = pg.InfiniteLine(
             0.0, pen=pg.mkPen(theme.text, width=1, style=Qt.PenStyle.DashLine), label="now",
             labelOpts={"position": 0.985, "color": theme.text, "anchors": [(1.1, 0), (1.1, 0)]},
@@ -75,6 +78,7 @@ class Traces:
         if list(names) != self.names:
             self._rescaled_s = -np.inf
         self.names, self._scores = list(names), list(scores)
+        self._thicker.setVisible(len(names) <= THICK_TRACES)
         self._item.setYRange(-len(names) + 0.4, 0.85, padding=0)
         lanes = np.repeat(-np.arange(len(names), dtype=np.float64), 2)
         self._zeros.setData(np.tile([-660.0, 60.0], len(names)), lanes)
@@ -95,7 +99,8 @@ class Traces:
             times, data, step_s = thin(*rows, STEP_S, MOST_POINTS)
             x, y, joined = polyline(times - self.drawn_s, data, self._heights(), step_s)
             for curve in curves:
-                curve.setData(x, y, connect=joined)
+                if curve.isVisible():
+                    curve.setData(x, y, connect=joined)
         self._set_range(found)
         self._thicker.setPos(0.0, self._item.getViewBox().viewPixelSize()[1])
         self.cursor.draw(self.names, found, self.drawn_s)

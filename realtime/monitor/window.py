@@ -259,7 +259,8 @@ class Window(QWidget):
             vitals = self.client.vitals()
             self.frozen.draw(self.view, vitals, now_s)
             self.controls.buttons["Pause"].setText("Pause" if self.view.live else "Live")
-            self.attention.draw(self.client.rows("attention"), self.client.outlets["attention"].session, now_s)
+            if self._frame % (2 * SLOW_FRAMES) == 0:
+                self.attention.draw(self.client.rows("attention"), self.client.outlets["attention"].session, now_s)
             self.running.draw(self.client.rows("score"), self.shown)
             self.sound.draw(self.client.rows("sound"), now_s)
             self._hear()

@@ -1,0 +1,66 @@
+"""The engine's health in a terminal, where there is no window."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from realtime.block import Block
+from realtime.commands.health import health, status_line
+from realtime.engine import Latencies
+
+
+def engine(score: Block | None, lost: int = 0) -> Any:
+    latencies = Latencies()
+    for _ in range(100 if score is not None else 0):
+        latencies.compute.add(31.0)
+        latencies.sound_to_prediction.add(80.0)
+    samples = {
+        "sound": {"received": 123_456, "lost": 0, "skipped": 0},
+        "ecog": {"received": 9, "lost": lost, "skipped": 0},
+    }
+    names = tuple(f"G{k}" for k in range(64))
+    return SimpleNamespace(
+        settings=SimpleNamespace(name="corticast", electrodes=names),
+        samples=lambda: samples,
+        latencies=latencies,
+        score=score,
+        failed=threading.Event(),
+    )
+
+
+def printed(content: Any, width: int) -> list[str]:
+    console = Console(width=width, force_terminal=False, color_system=None)
+    with console.capture() as capture:
+        console.print(content)
+    return capture.get().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_health_fits_and_names_the_ten_best(width: int) -> None:
+    r = np.linspace(-0.1, 0.7, 64)
+    r[60] = np.nan
+    score = Block(r[None], np.zeros(1), 0, {"null_max_p95": np.array([[0.65]])})
+    lines = printed(health(engine(score, lost=12), 12.0), width)
+    text = "\n".join(lines)
+    assert max(len(line) for line in lines) <= width
+    assert lines[0].startswith("corticast: 12 s")
+    assert next(line for line in lines if line.startswith("ecog")).split() == ["ecog", "9", "12", "0"]
+    assert "latency p50 79.9 ms" in text
+    best = np.argsort(-np.nan_to_num(r, nan=-9.0))[:10].tolist()
+    words = " ".join(lines[-2:]).split()
+    assert words == [word for k in best for word in (f"G{k}", f"{r[k]:.2f}")]
+    assert "G60" not in words
+    assert "chance (0.65)" in text
+    assert status_line(engine(score, lost=12), 12.0).startswith("12 s | lost 12 skipped 0 | compute p99 31")
+
+
+def test_health_before_there_is_a_score() -> None:
+    text = "\n".join(printed(health(engine(None), 1.0), 80))
+    assert "nothing predicted yet" in text
+    assert "a score needs 30 s" in text
