@@ -23,6 +23,7 @@ COMMANDS = {
     "distill": "train a causal student of Whisper on any speech, without labels",
     "bench": "measure how late predictions are on this machine, beside other software",
     "monitor": "open the window on a running engine",
+    "microphone": "send a microphone as an LSL stream",
     "record": "record streams and an engine's outlets, in a process that outlives the engine",
     "replay": "send a recording over LSL again",
 }
