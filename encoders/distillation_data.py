@@ -103,7 +103,7 @@ def _read_wav(path: Path) -> tuple[int, Sound]:
 
 def _read_other(path: Path) -> tuple[int, Sound]:
     try:
-        import soundfile  # type: ignore[import-untyped]
+        import soundfile  # type: ignore[import-untyped, import-not-found]
     except (ImportError, OSError) as error:
         raise UserError(
             f"{path}: without the package soundfile only .wav can be read; run: pip install soundfile"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -134,6 +135,17 @@ def test_bad_speech_is_one_line(tmp_path: Path, content: bytes | None, message: 
     with pytest.raises(UserError, match=message) as caught:
         read_speech([tmp_path])
     assert "\n" not in str(caught.value)
+
+
+def test_flac_needs_soundfile_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    sound = np.random.default_rng(0).integers(-9000, 9000, 25 * 16_000).astype(np.int16)
+    soundfile.write(tmp_path / "a.flac", sound, 16_000)
+    speech = read_speech([tmp_path])
+    np.testing.assert_array_equal(np.concatenate([speech.train, speech.held_out]), sound)
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    with pytest.raises(UserError, match=r"a.flac: without the package soundfile only .wav can be read"):
+        read_speech([tmp_path])
 
 
 def test_missing_short_and_silent_speech(tmp_path: Path) -> None:
