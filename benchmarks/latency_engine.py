@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import _thread
-import argparse
 import os
 import sys
 import threading
 
 from benchmarks.processes import END_S, stop_with_parent
 from realtime.cli import main as command_line
-from realtime.commands.run import add_arguments
 
 ALONE = ("--no-monitor", "--no-supervisor")  # a process that is started again would spoil the figures
 
@@ -25,10 +23,7 @@ def main() -> int:
         os._exit(1)
 
     threading.Thread(target=interrupt, name="parent", daemon=True).start()
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    known = parser.format_usage()
-    return command_line(["run", *sys.argv[1:], *(option for option in ALONE if option in known)])
+    return command_line(["run", *sys.argv[1:], *ALONE])
 
 
 if __name__ == "__main__":
