@@ -19,6 +19,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from realtime.commands.console import machine_facts
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +45,7 @@ def main() -> None:
     finally:
         process.terminate()
         process.wait()
-    print(json.dumps(report["tabs"], indent=1))
+    print(json.dumps({key: report[key] for key in ("tabs", "points_drawn")}, indent=1))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
@@ -74,7 +76,7 @@ def measure(engine: str, options: argparse.Namespace) -> dict[str, Any]:
         loop.exec()
 
     run(max(FULL_S, options.window + 2.0))
-    tabs = {}
+    tabs, points = {}, {}
     for tab in range(window.tabs.count()):
         window.tabs.setCurrentIndex(tab)
         run(1.0)
@@ -85,6 +87,8 @@ def measure(engine: str, options: argparse.Namespace) -> dict[str, Any]:
             name: round((paints[id(plot)] - before.get(id(plot), 0)) / took_s, 1)
             for name, plot in (("traces", window.traces.widget), ("maps", window.maps.panes[0]))
         }
+        filled = [np.isfinite(curve.getData()[1]).sum() for curve in (window.traces.predicted, window.traces.observed)]
+        points[window.tabs.tabText(tab)] = [int(count) for count in filled]  # few: the imitated engine fell behind
         tabs[window.tabs.tabText(tab)] = {"core_percent": round(100 * used_s / took_s, 1), "frames_a_second": rate_hz}
     rows = client.rows("predicted")
     assert rows is not None, "the imitated engine was not found"
@@ -93,6 +97,7 @@ def measure(engine: str, options: argparse.Namespace) -> dict[str, Any]:
     del application
     return {
         "tabs": tabs,
+        "points_drawn": points,
         "electrodes": len(rows.channels),
         "traces": len(window.shown),
         "size": [width, height],

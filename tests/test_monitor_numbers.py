@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realtime.monitor.curves import choose, columns_by_time, lane_height, mean_weights, polyline
+from realtime.monitor.frozen import words
 from realtime.monitor.history import Rows
+from realtime.monitor.view import View
 from realtime.monitor.vitals import Latency, Settings, examine, measure_latency, read_counts, read_settings
 
 ALL_THERE = {"predicted": True, "observed": True, "score": True, "sound": True, "telemetry": True, "status": True}
@@ -127,6 +129,16 @@ def test_states_and_plain_words() -> None:
     assert check(settings=Settings(expected=("sound", "ecog"), connected=("sound",))).problems == (
         "not connected: ecog",
     )
+
+
+def test_rows_that_come_but_speak_of_long_ago_are_not_live() -> None:
+    assert check(behind_s=3.0).problems == ()
+    behind = check(behind_s=12.34)
+    assert behind.problems == ("what comes in speaks of 12.3 s ago: the engine is behind",)
+    assert words(View(), behind, 100.0) == "NOT LIVE: 12.3 s behind"
+    assert words(View(), check(), 100.0) == ""
+    assert words(View(held_s=30.0), check(), 100.0) == "PAUSED: 1 min 10 s ago. Space: back to live"
+    assert words(View(), check(ages_s={**FRESH, "predicted": 3.0}), 100.0) == "NOT LIVE: no rows for 3.0 s"
 
 
 def test_events_are_shown_until_over() -> None:

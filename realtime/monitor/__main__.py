@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--electrodes", type=int, metavar="N", help="traces shown (8, or as last time)")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="save a PNG and close; needs no screen")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="the same, and one PNG of each panel")
     parser.add_argument(
         "--after", type=float, default=15.0, metavar="S", help="seconds of data before it (%(default)s)"
     )
@@ -42,12 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def show(options: argparse.Namespace) -> int:
     """Run the window until it is closed or the picture is saved. Raises UserError."""
     width, height = _size(options.size or "1600x1000")
-    _need_display(offscreen=options.picture is not None)
+    pictures = options.picture is not None or options.pictures is not None
+    _need_display(offscreen=pictures)
     try:
         from PySide6.QtCore import QTimer
         from PySide6.QtWidgets import QApplication
 
-        from realtime.monitor.picture import save_picture
+        from realtime.monitor.picture import save_panels, save_picture
         from realtime.monitor.remember import user_settings
         from realtime.monitor.theme import THEMES
         from realtime.monitor.window import Window
@@ -57,7 +59,7 @@ def show(options: argparse.Namespace) -> int:
     from realtime.sources.lsl import Network, local_clock
 
     application = QApplication.instance() or QApplication(sys.argv[:1])
-    settings = None if options.picture is not None else user_settings()  # a picture is the same on every machine
+    settings = None if pictures else user_settings()  # a picture is the same on every machine
     client = Client(options.engine, Network, local_clock)
     window = Window(client, THEMES[options.theme], options.electrodes, settings)
     if options.size or settings is None:
@@ -71,7 +73,10 @@ def show(options: argparse.Namespace) -> int:
         rows = client.main_rows()
         if rows is not None and len(rows) and rows.newest_s - rows.oldest_s >= options.after:
             try:
-                save_picture(window, options.picture)
+                if options.picture is not None:
+                    save_picture(window, options.picture)
+                if options.pictures is not None:
+                    save_panels(window, options.pictures)
             except UserError as error:
                 failures.append(error)
             application.quit()
@@ -80,12 +85,12 @@ def show(options: argparse.Namespace) -> int:
             application.quit()
 
     timer = QTimer()
-    if options.picture is not None:
+    if pictures:
         timer.timeout.connect(take_picture)
         timer.start(100)
     # By way of the event loop, as quitting before it runs is lost; the window's timer lets Python see the signal.
     signal.signal(signal.SIGINT, lambda *_: QTimer.singleShot(0, application.quit))
-    if options.picture is None:
+    if not pictures:
         print(f"showing engine {options.engine!r}: close the window or press Ctrl-C to end", flush=True)
     application.exec()
     window.close()

@@ -121,7 +121,7 @@ class Client:
     def vitals(self) -> Vitals:
         """How the engine is, now."""
         now_s, local_s = self.now_s(), self.clock()
-        telemetry = self.rows("telemetry")
+        telemetry, main = self.rows("telemetry"), self.main_rows()
         channels = telemetry.channels if telemetry is not None else ()
         return examine(
             self.engine,
@@ -132,6 +132,7 @@ class Client:
             Latency() if telemetry is None else measure_latency(channels, telemetry.between(now_s - 60.0)[1]),
             {} if telemetry is None else read_counts(channels, telemetry.latest()),
             now_s,
+            now_s - main.newest_s if main is not None and len(main) else 0.0,
         )
 
     def _search(self) -> None:

@@ -38,6 +38,8 @@ def words(view: View, vitals: Vitals, now_s: float) -> str:
     if vitals.state in ("late", "stopped"):
         age_s = max((age for age in (vitals.ages_s.get(vitals.main, math.nan),) if not math.isnan(age)), default=0.0)
         return f"NOT LIVE: no rows for {_span(age_s)}"
+    if vitals.behind_s:
+        return f"NOT LIVE: {_span(vitals.behind_s)} behind"
     return ""
 
 

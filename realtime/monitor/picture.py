@@ -47,3 +47,34 @@ def save_picture(window: QWidget, path: Path) -> None:
     """What the window shows now, as a PNG. Raises UserError where the file cannot be written."""
     if not window.grab().save(str(path), "PNG"):  # type: ignore[call-overload]
         raise UserError(f"cannot write the picture {str(path)!r}: give a file in a folder that exists, ending in .png")
+
+
+def save_panels(window: Any, folder: Path) -> None:
+    """Pictures of the window, monitor.png, and of each panel, monitor-*.png, as docs/monitor.md shows them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tabs = {"attention": window.attention, "running": window.running, "events": window.events}
+    panels = {"traces": window.traces, "maps": window.maps, "electrodes": window.electrodes, "sound": window.sound}
+    _redraw(window)
+    save_picture(window, folder / "monitor.png")
+    save_picture(window.health.widget, folder / "monitor-health.png")
+    save_picture(window.controls.widget, folder / "monitor-buttons.png")
+    for name, panel in panels.items():
+        save_picture(panel.widget, folder / f"monitor-{name}.png")
+    for name, panel in tabs.items():
+        window.tabs.setCurrentWidget(panel.widget)
+        _redraw(window)
+        save_picture(window.tabs, folder / f"monitor-{name}.png")
+    window.tabs.setCurrentIndex(0)
+    window.scroll_by(-0.5 * window.view.window_s)
+    (left, right), (low, high) = window.traces.widget.getPlotItem().viewRange()
+    window.traces.cursor.click(left + 0.3 * (right - left), window.view.reference(0.0))
+    window.traces.cursor.move(left + 0.45 * (right - left), low + 0.6 * (high - low))
+    _redraw(window)
+    save_picture(window.traces.widget, folder / "monitor-paused.png")
+    window.view.resume()
+
+
+def _redraw(window: Any) -> None:
+    """As many frames as it takes for every panel to have been drawn."""
+    for _ in range(6):
+        window.draw()

@@ -12,6 +12,7 @@ from realtime.block import Floats
 
 OUTLETS = ("predicted", "observed", "score", "attention", "sound", "telemetry", "status")
 OVERDUE_S = {"predicted": 1.5, "observed": 2.5, "sound": 1.5, "score": 5.0}  # the rest follow these, or are rare
+BEHIND_S = 4.0
 EVENT_SHOWN_S = 15.0
 COUNTS = ("sound_lost", "sound_skipped", "ecog_lost", "ecog_skipped")
 BREAKS, MENDS, STARTS = ("silent", "disconnected", "failed"), ("resumed", "back"), ("started", "connected")
@@ -67,6 +68,7 @@ class Vitals:
     streams: str  # connected and not silent, of those expected; empty when unknown
     problems: tuple[str, ...]  # plain words, the worst first
     main: str = "predicted"  # the outlet whose rows tell whether what is drawn is new
+    behind_s: float = 0.0  # more than BEHIND_S: rows come, but speak of so long ago
 
 
 def read_settings(event: Event) -> Settings:
@@ -160,8 +162,10 @@ def examine(
     latency: Latency,
     counts: Mapping[str, int],
     now_s: float,
+    behind_s: float = 0.0,
 ) -> Vitals:
-    """Put together. events: oldest first; now_s: on the engine's clock, as the events' times are."""
+    """Put together. events: oldest first; now_s: on the engine's clock, as the events' times are.
+    behind_s: how long ago the newest row speaks of."""
     main = main_outlet([what for what, there in connected.items() if there or not np.isnan(ages_s.get(what, np.nan))])
     age = ages_s.get(main, np.nan)
     if not any(connected.values()):
@@ -173,15 +177,17 @@ def examine(
     broken, recent = _event_problems(events, now_s)
     missing = [name for name in settings.expected if name not in settings.connected]
     well = [name for name in settings.connected if name not in broken]
+    behind = state == "running" and behind_s > BEHIND_S
     problems = [
         *_row_problems(engine, state, main, ages_s),
+        *([f"what comes in speaks of {behind_s:.1f} s ago: the engine is behind"] if behind else []),
         *([f"not connected: {', '.join(missing)}"] if missing else []),
         *broken.values(),
         *recent,
         *([settings.warning] if settings.warning else []),
     ]
     streams = f"{len(well)} of {len(settings.expected)}" if settings.expected else ""
-    return Vitals(state, settings, latency, counts, ages_s, streams, tuple(problems), main)
+    return Vitals(state, settings, latency, counts, ages_s, streams, tuple(problems), main, behind_s if behind else 0.0)
 
 
 def _row_problems(engine: str, state: str, main: str, ages_s: Mapping[str, float]) -> list[str]:
