@@ -24,7 +24,7 @@ from encoders.training import FitConfig
 from encoders.whisper import FRAME_S, offline_embedding
 from realtime.align import put_on_grid
 from realtime.audio import Resample
-from realtime.block import Block, Floats, Spec, regular
+from realtime.block import Block, Floats, Spec, bad_samples, regular
 from realtime.commands import wiring
 from realtime.commands.console import say, working
 from realtime.commands.fitting import Calibration, fit_recordings
@@ -35,7 +35,7 @@ from realtime.sources.recording import RecordedStream, Recording, save_folder
 SOUND_HZ = 16000.0
 PAUSE_S = 1.0
 KERNEL_ROWS = 5
-VERSION = 2  # of what is kept in the cache
+VERSION = 3  # of what is kept in the cache
 SOUND, ECOG = "demo sound", "demo ECoG (simulated)"
 
 
@@ -190,7 +190,7 @@ def _truth(
     """Per electrode: its kind, measured noise ceiling and attainable r, which held-out speech gives."""
     ecog = heard.streams["ecog"]
     with working(f"noise ceilings from {settings.repeats} repeats") as progress:
-        responses = patient.responses(
+        (response,) = patient.responses(
             [held_out],
             lambda: wiring.ecog_lane(ecog.spec, plan),
             settings.repeats,
@@ -199,10 +199,11 @@ def _truth(
         )
     with working("what is attainable without noise"):
         features = run_chain(heard.streams["sound"], wiring.sound_lane(heard.streams["sound"].spec, 0, embedding))
-        kernel = _chain_kernel(patient, held_out, responses[0])
+        response = _on_grid(response, held_out)
+        kernel = _chain_kernel(patient, held_out, response)
         learnt, unseen = (_smoothed(patient.drive(s), kernel) for s in (calibration, held_out))
         noise_free = _noise_free_r(embeddings, learnt, features, unseen)
-        ceiling = ceilings(responses)
+        ceiling = ceilings([response])
     return [
         {
             "name": truth.name,
@@ -216,19 +217,26 @@ def _truth(
     ]
 
 
+def _on_grid(response: Response, stimulus: Stimulus) -> Response:
+    """A response on the frames' times, where live rows are scored: interpolation averages noise away, too."""
+    times = np.arange(stimulus.rows, dtype=np.float64) * FRAME_S
+    bad = {"bad": ~response.used}
+    rows = response.observed
+    observed = put_on_grid(Block(rows.data, rows.times, 0, bad), times)
+    mean = put_on_grid(Block(response.mean, rows.times, 0, bad), times)
+    return Response(observed, mean.data.astype(np.float64), ~bad_samples(observed))
+
+
 def _chain_kernel(patient: SimulatedPatient, stimulus: Stimulus, response: Response) -> Floats:
     """(taps,) what the chain makes of a noise-free drive, least squares over the driven electrodes.
 
     The chain smooths over some 40 ms, and what it leaves is easier to predict than the drive itself: held against the
     drive, the attainable r would come out too low.
     """
-    rows = response.observed
-    mean = Block(response.mean, rows.times, 0, {"bad": ~response.used})
-    grid = put_on_grid(mean, np.arange(stimulus.rows, dtype=np.float64) * FRAME_S)
-    designs, targets = [], []
+    drive, designs, targets = patient.drive(stimulus), [], []
     for e in np.flatnonzero([truth.driven for truth in patient.truth]):
-        good = ~np.asarray(grid.extra["bad"], bool)[:, e]
-        design, target = _taps(patient.drive(stimulus)[:, e])[good], grid.data[good, e].astype(np.float64)
+        good = response.used[:, e]
+        design, target = _taps(drive[:, e])[good], response.mean[good, e]
         designs.append(design - design.mean(axis=0))
         targets.append((target - target.mean()) / target.std())
     kernel: Floats = np.linalg.lstsq(np.concatenate(designs), np.concatenate(targets), rcond=None)[0]
