@@ -98,6 +98,7 @@ class Engine:
         self._on_event = on_event or (lambda _event: None)
         self._now = sound[0].now
         self._anchors: dict[str, Event] = {}
+        self.facts_now: dict[str, Any] = {}  # told with the settings, such as how the recording stands
         self._stop = threading.Event()
         self._has_model = settings.attention is not None
         self.sound = self._lane("sound", sound, self._publish_predicted)
@@ -229,6 +230,7 @@ class Engine:
             "streams_expected": streams,
             "anchors": self._anchors,
             "samples": self.samples(),
+            **self.facts_now,
         }
         self._tell({"event": "settings", **facts, **settings.facts})
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 import pylsl
+import pytest
 
 from realtime.block import Block, Times
 from realtime.lane import Lane, Step
@@ -122,6 +123,7 @@ def test_a_source_killed_and_restarted_comes_back_with_its_loss_counted() -> Non
     del twin
 
 
+@pytest.mark.long
 def test_a_source_that_returns_in_a_wrong_format_stays_out() -> None:
     name, origin = unique("format"), local_clock()
     sink = outlet(name, name)

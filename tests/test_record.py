@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -60,6 +61,7 @@ def state(path: Path) -> Status:
 BEGINS = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from realtime.sinks.keeper import start_recording
 from realtime.sources.lsl import StreamQuery
 start_recording(Path(sys.argv[1]), [StreamQuery(name=sys.argv[2])], "some-engine")
@@ -94,6 +96,7 @@ def test_a_recording_outlives_the_process_that_began_it(outlet: Outlet, tmp_path
         stop_recording(path)
 
 
+@pytest.mark.long
 def test_an_engines_outlets_are_recorded_by_its_name(outlet: Outlet, tmp_path: Path) -> None:
     engine = unique("engine")
     spec = Spec(f"{engine}.observed", 50.0, ("e0",))
@@ -128,10 +131,11 @@ def test_a_recorder_killed_or_stopped_by_a_full_disk_is_told_in_one_line(outlet:
         stop_recording(path)
 
 
-def test_what_cannot_be_recorded_is_one_line(outlet: Outlet, tmp_path: Path) -> None:
+def test_what_cannot_be_recorded_is_one_line(outlet: Outlet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"not every stream to record is there: wanted name 'nowhere'"):
         main_raising(tmp_path / "x.xdf", "--streams", "nowhere")
     assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("realtime.commands.record.SEARCH_S", 0.3)
     with pytest.raises(UserError, match=r"no outlet of an engine 'nobody' was found"):
         main_raising(tmp_path / "x.xdf", "--engine", "nobody")
     with pytest.raises(UserError, match=r"name at least one"):
@@ -174,3 +178,20 @@ def test_a_status_of_a_process_that_has_gone_is_no_recording(tmp_path: Path) -> 
     status_file(path).write_text(json.dumps(content))
     assert not is_alive(read_status(path)), "a process of that number, but no recorder"
     assert "has ended" in trouble(path)
+
+
+def test_a_run_tells_how_its_recording_stands(tmp_path: Path) -> None:
+    from realtime.commands.engine_process import _RecordingWatch
+
+    told: list[dict[str, object]] = []
+    engine = SimpleNamespace(tell=told.append, facts_now={})
+    path = tmp_path / "gone.xdf"
+    config = SimpleNamespace(record=SimpleNamespace(file=path))
+    watch = _RecordingWatch(config, SimpleNamespace(engine=engine))  # type: ignore[arg-type]
+    content = {"state": "recording", "file": str(path), "engine": "e", "streams": [], "pid": os.getpid()}
+    status_file(path).write_text(json.dumps({**content, "size_bytes": 7, "free_bytes": 8}))
+    for _ in range(3):
+        watch.look()
+    assert engine.facts_now["recording"] == {"on": False, "file": str(path), "bytes": 7, "free_bytes": 8}
+    (event,) = told
+    assert "has ended: start another recording" in str(event["message"])

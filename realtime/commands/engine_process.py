@@ -15,7 +15,7 @@ from realtime.commands.health import health, latency_table, status_line
 from realtime.commands.session import Session, open_monitor, open_session, recording, require_free
 from realtime.config import Config, checked, load_config
 from realtime.errors import UserError
-from realtime.sinks.recording_status import trouble
+from realtime.sinks.recording_status import is_alive, read_status, trouble
 
 REFRESH_S = 0.5
 LINE_EVERY_S = 10.0
@@ -70,11 +70,16 @@ class _RecordingWatch:
     """Tells the operator, once each, what is wrong with the recording."""
 
     def __init__(self, config: Config, session: Session):
-        self._path, self._tell = config.record.file, session.engine.tell
+        self._path, self._tell, self._facts = config.record.file, session.engine.tell, session.engine.facts_now
         self._said = ""
 
     def look(self) -> None:
-        message = "" if self._path is None else trouble(self._path)
+        if self._path is None:
+            return
+        message, status = trouble(self._path), read_status(self._path)
+        if status is not None:
+            known = {"file": str(self._path), "bytes": status.size_bytes, "free_bytes": status.free_bytes}
+            self._facts["recording"] = {"on": is_alive(status), **known}
         kind = message.split("(")[0].rstrip("0123456789")
         if message and kind != self._said:
             self._tell({"event": "warning", "message": message})
