@@ -27,7 +27,7 @@ from realtime.commands.console import machine_facts, say, working
 from realtime.commands.options import file_to_write, seconds
 from realtime.errors import UserError
 
-SECONDS, WARM_UP_S = 35.0, 11.0  # the history of 10 s has to be full
+SECONDS, WARM_UP_S = 30.0, 11.0  # the history of 10 s has to be full
 FAST_SECONDS, FAST_WARM_UP_S = 2.0, 0.5
 FAST = Case(model="tiny.en", layer=2, channels=16, rate_hz=500.0)
 IDLE_LOAD = 0.5  # of other programs, in processes that want to run
