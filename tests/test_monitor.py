@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -236,6 +237,7 @@ def test_picture_from_the_command_line(name: str, tmp_path: Path) -> None:
     process = start_engine(name, 16)
     path = tmp_path / "monitor.png"
     command = [sys.executable, "-m", "realtime.monitor", "--engine", name, "--picture", str(path), "--after", "1"]
+    command += ["--pictures", str(tmp_path / "panels")]
     try:
         done = subprocess.run([*command, "--size", "1366x768"], capture_output=True, text=True, timeout=100)
     finally:
@@ -246,6 +248,8 @@ def test_picture_from_the_command_line(name: str, tmp_path: Path) -> None:
     assert (image.width(), image.height()) == (1366, 768)
     colours = {image.pixelColor(x, y).name() for x in range(0, 800, 2) for y in range(60, 700, 2)}
     assert {"#e69f00", "#56b4e9"} <= colours
+    shown = re.findall(r"\((monitor.*?\.png)\)", (Path(__file__).parents[1] / "docs" / "monitor.md").read_text())
+    assert {path.name for path in (tmp_path / "panels").iterdir()} == set(shown)
 
 
 def test_ctrl_c_closes(name: str, tmp_path: Path) -> None:
@@ -278,3 +282,47 @@ def test_mistakes_get_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "1600x1000" in lines[0]
     assert "no display" in lines[1]
     assert "corticast[monitor]" in lines[2]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_ten_thousand_redraws_keep_memory(qtbot: Any, window: Any, name: str) -> None:
+    """With every panel, rows coming in all the while."""
+    memory = Path("/proc/self/statm")
+    if not memory.exists():
+        pytest.skip("memory is read from /proc")
+    from tests.fake_engine import FakeEngine
+
+    def resident_bytes() -> int:
+        gc.collect()
+        return int(memory.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    engine = FakeEngine(name, electrodes=256)
+    assert engine.wait_for_monitor()
+    window._timer.stop()
+    window.choice.count = 24
+    engine.start_s = window.client.now_s() - 20.0
+    row = 0
+
+    def feed(count: int) -> None:
+        nonlocal row
+        for first in range(row, row + count, 5):
+            engine.push_block(first)
+            engine.push_observed(first)
+        engine.push_score(row)
+        row += count
+
+    feed(1000)
+    qtbot.waitUntil(lambda: window.client.rows("observed") and window.client.rows("observed").written == row)
+    for k in range(500):
+        window.tabs.setCurrentIndex(k // 3 % window.tabs.count())
+        window.draw()
+        window.grab()
+    before = resident_bytes()
+    for k in range(10_000):
+        if k % 20 == 0:
+            feed(5)
+        window.tabs.setCurrentIndex(k // 30 % window.tabs.count())
+        window.draw()
+        window.grab()
+    assert resident_bytes() - before < 20e6

@@ -197,6 +197,7 @@ def test_banner_waits_for_somebody_and_the_list_keeps_it(qtbot: Any, pair: tuple
     window, engine = pair
     engine.say("silent", stream="ecog", message="ecog is silent")
     qtbot.waitUntil(lambda: "ecog is silent" in window.health.banner.text(), timeout=30_000)
+    engine.say("offset", stream="ecog", message="clock offset 0.1 s")  # for replay, not for people
     engine.say("resumed", stream="ecog", message="ecog is back")
     qtbot.waitUntil(lambda: "over since" in window.health.banner.text(), timeout=30_000)
     qtbot.keyClick(window, Qt.Key.Key_A)
@@ -204,6 +205,7 @@ def test_banner_waits_for_somebody_and_the_list_keeps_it(qtbot: Any, pair: tuple
     window.tabs.setCurrentWidget(window.events.widget)
     qtbot.waitUntil(lambda: "ecog is back" in window.events.widget.toPlainText(), timeout=30_000)
     lines = window.events.widget.toPlainText().splitlines()
+    assert not any("offset" in line for line in lines)
     texts = [line.split("  ", 1)[1] for line in lines]
     assert texts.index("ecog is back") < texts.index("ecog is silent")
     assert all(len(line.split("  ")[0]) == 8 for line in lines)

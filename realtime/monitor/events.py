@@ -11,6 +11,7 @@ from realtime.monitor.client import Client
 from realtime.monitor.theme import Theme
 
 SHOWN = 200
+FOR_REPLAY = ("offset",)  # comes often and says nothing to people
 
 
 class Events:
@@ -35,6 +36,8 @@ def lines(client: Client, alarms: Alarms) -> list[str]:
     offset_s = time.time() - client.now_s()  # from the engine's clock to the wall's
     told: list[tuple[float, str]] = list(alarms.log)
     for event in list(client.events):
+        if event.get("event") in FOR_REPLAY:
+            continue
         at_s = event.get("time")
         text = str(event.get("message") or event.get("event"))
         told.append((float(at_s) + offset_s if isinstance(at_s, int | float) else 0.0, text))

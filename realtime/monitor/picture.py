@@ -50,12 +50,12 @@ def save_picture(window: QWidget, path: Path) -> None:
 
 
 def save_panels(window: Any, folder: Path) -> None:
-    """Pictures of the window, monitor.png, and of each panel, monitor-*.png, as docs/monitor.md shows them."""
+    """Pictures of the window and of each panel, monitor-*.png, as docs/monitor.md shows them."""
     folder.mkdir(parents=True, exist_ok=True)
     tabs = {"attention": window.attention, "running": window.running, "events": window.events}
     panels = {"traces": window.traces, "maps": window.maps, "electrodes": window.electrodes, "sound": window.sound}
     _redraw(window)
-    save_picture(window, folder / "monitor.png")
+    save_picture(window, folder / "monitor-window.png")
     save_picture(window.health.widget, folder / "monitor-health.png")
     save_picture(window.controls.widget, folder / "monitor-buttons.png")
     for name, panel in panels.items():

@@ -93,6 +93,9 @@ class Traces:
     def draw(self, predicted: Rows | None, observed: Rows | None, now_s: float) -> None:
         """Draw what both histories hold of the electrodes shown."""
         self.drawn_s = self.view.reference(now_s)
+        zero = "now" if self.view.live else "then"
+        if self._now.label.format != zero:
+            self._now.label.setFormat(zero)
         found = self._found(predicted), self._found(observed)
         self._rescale([data for _, data in found])
         for curves, rows in (((self.predicted, self._thicker), found[0]), ((self.observed,), found[1])):
