@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +48,9 @@ def open_session(
     """Find the streams, check them against model and settings, load Whisper, make the engine. Raises UserError."""
     wiring.bound_threads(config.engine.threads)
     model, header = load_model(config.model.file) if config.model.file else (None, None)
-    with working("finding the streams"), ThreadPoolExecutor(2) as pool:
-        sound, ecog = pool.map(_connect, (config.sound, config.ecog), (config.engine.wait_s,) * 2)
+    with working("finding the streams"):
+        sound = _connect(config.sound, config.engine.wait_s)
+        ecog = _connect(config.ecog, config.engine.wait_s)
     for warning in dict.fromkeys((*sound.warnings, *ecog.warnings)):
         say(f"warning: {warning}")
     _check_sound(sound.spec, config.sound.channel)

@@ -55,10 +55,10 @@ class Supervisor:
                 self._window.terminate()
 
     def stop(self, *_: object) -> None:
-        """Ask the engine to end in good order; as a signal's handler."""
-        self._stopping = True
+        """Ask the engine to end in good order; asked again, it is ended. As a signal's handler."""
+        again, self._stopping = self._stopping, True
         if APART and self._engine is not None and self._engine.poll() is None:
-            self._engine.send_signal(signal.SIGINT)
+            self._engine.send_signal(signal.SIGTERM if again else signal.SIGINT)
 
     @property
     def _ready(self) -> Path:

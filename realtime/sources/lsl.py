@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ NUMERIC = {
     pylsl.cf_double64: "float64",
 }
 BUFFER_S = 60  # liblsl keeps this much for us; what a longer stall loses shows as a gap
+RESOLVE_S = 5.0  # liblsl searches so long without a break, during which Ctrl-C is not heard
 TWIN_S = 1.0  # a second stream of the same description answers later: seen after 0.5 s
 PULL_S = 0.25  # of rows are taken at once, at most
 
@@ -192,7 +194,10 @@ class LslInlet:
 
     def _resolve(self) -> Any:
         predicate = self.query.predicate()
-        infos = pylsl.resolve_bypred(predicate, 1, self.timeout_s)
+        infos: list[Any] = []
+        until = time.monotonic() + self.timeout_s
+        while not infos and (left := until - time.monotonic()) > 0:
+            infos = pylsl.resolve_bypred(predicate, 1, min(left, RESOLVE_S))
         if not infos:
             others = "; ".join(str(stream) for stream in find_streams(1.0)) or "none at all"
             raise UserError(
