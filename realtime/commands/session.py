@@ -24,6 +24,8 @@ from realtime.sinks.recording_status import is_alive, read_status, stop_recordin
 from realtime.sources.lsl import LslInlet, StreamQuery
 from realtime.sources.pump import Event
 
+RECORDER_BACK_S = 5.0
+
 __all__ = ["Session", "open_monitor", "open_session", "recording", "require_free"]
 
 
@@ -116,6 +118,7 @@ def recording(config: Config, session: Session, goes_on: Callable[[], bool] = la
         return
     if _goes_on(path, config.engine.name):
         say(f"the recording {path} goes on")
+        session.engine.results.wait_for_consumers(RECORDER_BACK_S)  # or its first rows and anchors would be missing
     else:
         _start(path, config, session)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -42,7 +43,7 @@ class Results:
     def __init__(self, engine: str, electrodes: Sequence[str], attention: tuple[int, int] | None):
         self.engine = engine
         self._lock = threading.Lock()
-        self._names: list[str] = []
+        self._outlets: dict[str, Outlet] = {}
         self.status = self._outlet("status", "Markers", 0.0, ("status",), text=True)
         self.observed = self._outlet("observed", "HighGamma", ROW_RATE_HZ, electrodes, "SD")
         self.sound = self._outlet("sound", "Sound", ROW_RATE_HZ, ("level_db", *(f"mel{i}" for i in range(MELS))))
@@ -65,12 +66,17 @@ class Results:
         double: bool = False,
     ) -> Outlet:
         name = f"{self.engine}.{what}"
-        self._names.append(name)
-        return Outlet(Spec(name, rate_hz, tuple(channels), unit), type, name, text, double=double)
+        self._outlets[name] = Outlet(Spec(name, rate_hz, tuple(channels), unit), type, name, text, double=double)
+        return self._outlets[name]
 
     def names(self) -> tuple[str, ...]:
         """Of all outlets that this engine has."""
-        return tuple(self._names)
+        return tuple(self._outlets)
+
+    def wait_for_consumers(self, timeout_s: float) -> bool:
+        """True as soon as somebody listens to every outlet, such as a recorder that finds them again."""
+        until = time.monotonic() + timeout_s
+        return all(one.wait_for_consumers(max(0.01, until - time.monotonic())) for one in self._outlets.values())
 
     def tell(self, event: Event, time_s: float) -> None:
         """Send one status event; from any thread."""
