@@ -163,7 +163,7 @@ class Engine:
             self.scorer.add_predicted(y)
             self._push_attention(y)
             self._push_telemetry(y, step, published)
-            self.latencies.add(y.times, step, published)
+            self.latencies.add(y.times - self.settings.facts.get("horizon_s", 0.0), step, published)
         mel = step.blocks.get("mel")
         if mel is not None and len(mel):
             self.results.push_sound(sound_level_db(step.blocks["resample"].data), mel)
