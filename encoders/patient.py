@@ -240,20 +240,6 @@ class SimulatedPatient:
             change = np.clip(wanted / _ratio(np.clip(found, 0.05, 0.99)), 0.5, 2.0)
             self.gain = np.where(self._driven, self.gain * change, 0.0)
 
-    def measured_ceiling(
-        self,
-        stimuli: Sequence[Stimulus],
-        chain_factory: Callable[[], Stage[Any]],
-        repeats: int = 50,
-        seed: int = 0,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Values:
-        """(electrodes,) correlation of one observed recording with the mean over independent noise repeats.
-
-        NaN for an electrode that has nothing to correlate. Arguments as of `responses`.
-        """
-        return ceilings(self.responses(stimuli, chain_factory, repeats, seed, progress))
-
     def responses(
         self,
         stimuli: Sequence[Stimulus],

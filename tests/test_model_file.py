@@ -136,7 +136,10 @@ def test_hash_is_the_content(tmp_path: Path) -> None:
 
 
 def test_the_stream_it_was_trained_for_is_accepted() -> None:
-    HEADER.require_stream(Spec("ecog", 1000.0, NAMES, "uV"))
+    same = Spec("ecog", 1000.0, NAMES, "uV")
+    HEADER.require_stream(same)
+    with pytest.raises(UserError):
+        HEADER.require_stream(replace(same, channels=NAMES[::-1]))
 
 
 @pytest.mark.parametrize(

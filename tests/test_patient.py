@@ -12,7 +12,7 @@ import soxr
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import welch
 
-from encoders.patient import PatientConfig, SimulatedPatient, Stimulus
+from encoders.patient import PatientConfig, SimulatedPatient, Stimulus, ceilings
 from encoders.phones import PHONE_CLASS, PhoneAlignment, align_phones
 from encoders.speech import load_trials
 from realtime.block import Block, regular
@@ -172,7 +172,7 @@ def test_ceilings_are_the_drawn_ones() -> None:
     subject.calibrate(chain(), stimulus(), rounds=2, repeats=5)
     done: list[float] = []
     repeats = 16
-    found = subject.measured_ceiling([stimulus()], chain, repeats, 1, progress=lambda n, total: done.append(n / total))
+    found = ceilings(subject.responses([stimulus()], chain, repeats, 1, lambda n, total: done.append(n / total)))
     drawn = np.array([t.ceiling_drawn for t in subject.truth])
     driven = np.array([t.driven for t in subject.truth])
     expected = drawn / np.sqrt(1 + (1 / drawn[driven].mean() ** 2 - 1) / repeats)  # the mean keeps 1 / repeats of noise
