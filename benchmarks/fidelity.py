@@ -128,6 +128,7 @@ def measure(
 ) -> Iterator[Row]:
     """The rows of one model and layer as they are done, the offline reference first."""
     loaded = untrained_whisper(name, 0) if options.random_weights else load_whisper(name)
+    causal = load_whisper(name, options.student) if options.student else loaded
     asked = [parse_row(text, layer, options.dtype) for text in options.rows]
     with working(f"{name}, layer {layer}: offline"):
         offline = reference(loaded.model, layer, training, testing)
@@ -135,13 +136,13 @@ def measure(
         "device": options.device,
         "threads": torch.get_num_threads(),
         "random_weights": options.random_weights,
-        "student": None,
+        "student": causal.sha256 if options.student else None,
         "offline_phone_accuracy": offline.phone_accuracy,
     }
     yield _row(name, layer, None, {**common, "dtype": "float32", "phone_accuracy": offline.phone_accuracy})
     with working(f"{name}, layer {layer}: causal") as progress:
         for done, settings in enumerate(asked, start=1):
-            chain = whisper_stages(streaming_encoder(loaded.model, settings, options.device), settings)
+            chain = whisper_stages(streaming_encoder(causal.model, settings, options.device), settings)
             figures = fidelity(chain, offline, training, testing)
             figures |= timing(chain, settings, testing[0].sound)
             yield _row(name, layer, settings, {**common, "dtype": settings.dtype, **figures})
@@ -195,16 +196,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--dtype", default="float32", choices=DTYPES, help="of the causal encoder (default: float32)")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
+    parser.add_argument("--student", type=Path, metavar="FILE", help="causal rows of a distilled student's weights")
     parser.add_argument("--random-weights", action="store_true", help="an untrained model: for time, not for fidelity")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--picture", type=Path, metavar="PNG", help="draw fidelity against wait and against cost")
+    parser.add_argument(
+        "--retime",
+        type=Path,
+        metavar="JSON",
+        help="measure the times of an earlier run's rows again, on a machine that is idle now; write them into --json",
+    )
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        _run(options, sys.argv[1:] if arguments is None else arguments)
+        work = _retime if options.retime else _run
+        work(options, sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
         say(str(error))
         return 2
@@ -235,6 +244,38 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     Console(width=180).print(show(rows))
     if draw is not None:
         draw(rows, options.picture)
+
+
+def _retime(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    """Fidelity does not depend on what else a machine does, time does: only the times are measured."""
+    if options.json is None:
+        raise UserError("--retime: found no --json, expected the file to write: name one")
+    draw = _drawing() if options.picture else None
+    torch.set_num_threads(options.threads)
+    content = json.loads(options.retime.read_text(encoding="utf-8"))
+    sound = load_speech(TEST[:1])[0].sound
+    rows = [row for row in content["rows"] if row["mode"] != "offline"]
+    with working("times") as progress:
+        for done, row in enumerate(rows, start=1):
+            row |= {**_times_again(row, sound), "threads": options.threads}
+            progress(done / len(rows))
+    content["times"] = {
+        "command": " ".join(["python -m benchmarks.fidelity", *arguments]),
+        "machine": machine_facts(),
+        "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+    options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    Console(width=180).print(show(content["rows"]))
+    if draw is not None:
+        draw(content["rows"], options.picture)
+
+
+def _times_again(row: Row, sound: Floats) -> Row:
+    loaded = untrained_whisper(row["model"], 0) if row["random_weights"] else load_whisper(row["model"])
+    settings = StreamingSettings(
+        row["layer"], row["block_ms"], row["history_s"], row["delay_ms"], row["mode"], row["dtype"]
+    )
+    return timing(whisper_stages(streaming_encoder(loaded.model, settings, row["device"]), settings), settings, sound)
 
 
 def _drawing() -> Any:

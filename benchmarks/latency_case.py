@@ -92,13 +92,14 @@ class Measured:
     def details(self) -> Row:
         """What the row has no key for, in the JSON's `details`, in the same order."""
         p = self.parts
-        names = ("wait", "transport_in", "transport_out", "clock_error", "lead_physical", "lead_display")
+        names = ("wait", "transport_in", "whisper", "transport_out", "clock_error", "lead_physical", "lead_display")
         return {
             "history_s": self.case.history_s,
             "delay_ms": self.case.delay_ms,
             "random_weights": self.random_weights,
             "rows": len(p.end_to_end),
             **{f"{name}_ms": distribution(getattr(p, name)) for name in names},
+            "whisper_p50_ms": {"first_30_s": p.whisper_p50(0, 30), "last_30_s": p.whisper_p50(-30, None)},
         }
 
 
@@ -109,10 +110,18 @@ def require_possible(case: Case, random_weights: bool) -> None:
     pick_device(case.device)
 
 
-def run_case(case: Case, seconds: float, warm_up_s: float, random_weights: bool, share: Share) -> Measured:
+def run_case(
+    case: Case,
+    seconds: float,
+    warm_up_s: float,
+    random_weights: bool,
+    share: Share,
+    meanwhile: Callable[[Child], None] = lambda _engine: None,
+) -> Measured:
     """Sources, engine and client in processes of their own over LSL; ends them all, whatever happens.
 
-    Raises UserError where a part of it fails. share: told how much is done, 0 to 1.
+    Raises UserError where a part of it fails. share: told how much is done, 0 to 1. meanwhile: done while it is
+    measured, in less than `seconds`.
     """
     with tempfile.TemporaryDirectory(prefix="corticast-bench-") as name:
         folder = Path(name)
@@ -127,6 +136,7 @@ def run_case(case: Case, seconds: float, warm_up_s: float, random_weights: bool,
             children.await_state(client, "measuring", START_S + warm_up_s)
             share(0.3)
             before = _cpu_s(engine)
+            meanwhile(engine)
             children.await_state(client, "measured", seconds + 30)
             cpu_s = None if before is None else (_cpu_s(engine) or 0.0) - before
             children.await_state(client, "saved", 30)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from realtime.block import Times
 from realtime.errors import UserError
-from realtime.sinks.results import TELEMETRY
+from realtime.telemetry import TELEMETRY
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 COLUMN = {name: number for number, name in enumerate(TELEMETRY)}
@@ -25,23 +25,31 @@ class Parts:
 
     wait: from the time that the row's embedding speaks of to the push of the newest sample it used: the block's
     length and the look-ahead. transport_in: from that push to the arrival in the engine. compute: from there to the
-    publication, by the engine. transport_out: from there to this client. end_to_end: from push to client, by clocks
-    outside the engine alone. telemetry: what the engine says of itself, from the newest sample's time by its own clock
-    to the publication. clock_error: that time minus the push. lead_physical: the time that the row speaks of
-    minus its arrival. lead_display: arrival of the observed row minus that of the predicted one.
+    publication, by the engine. whisper: from the step's begin to the embedding, a part of it. transport_out: from
+    the publication to this client. end_to_end: from push to client, by clocks outside the engine alone. telemetry:
+    what the engine says of itself, from the newest sample's time by its own clock to the publication. clock_error: that
+    time minus the push. lead_physical: the time that the row speaks of minus its arrival. lead_display: arrival of the
+    observed row minus that of the predicted one. arrived_s: when the row reached this client, seconds.
     """
 
     wait: Times
     transport_in: Times
     compute: Times
+    whisper: Times
     transport_out: Times
     end_to_end: Times
     telemetry: Times
     clock_error: Times
     lead_physical: Times
     lead_display: Times
+    arrived_s: Times
     lost: int
     skipped: int
+
+    def whisper_p50(self, start_s: float, stop_s: float | None) -> float:
+        """Median of `whisper` over a stretch of the measurement, counted from its begin, or (negative) its end."""
+        since = self.arrived_s - (self.arrived_s.min() if start_s >= 0 else self.arrived_s.max())
+        return float(np.median(self.whisper[(since >= start_s) & (since < (np.inf if stop_s is None else stop_s))]))
 
 
 def parts(client: Arrays, source: Arrays, horizon_s: float) -> Parts:
@@ -67,12 +75,14 @@ def parts(client: Arrays, source: Arrays, horizon_s: float) -> Parts:
         wait=1e3 * (pushed - (stamps - horizon_s)),
         transport_in=1e3 * (arrived - pushed),
         compute=1e3 * (published - arrived),
+        whisper=1e3 * (told[:, COLUMN["whisper_done_time"]] - told[:, COLUMN["block_complete_time"]]),
         transport_out=1e3 * (arrivals - published),
         end_to_end=1e3 * (arrivals - pushed),
         telemetry=1e3 * (published - newest),
         clock_error=1e3 * (newest - pushed),
         lead_physical=1e3 * (stamps - arrivals),
         lead_display=_lead_display(stamps, arrivals, client),
+        arrived_s=arrivals,
         lost=sum(lost),
         skipped=sum(skipped),
     )

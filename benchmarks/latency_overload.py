@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.latency_case import Case, Measured, require_possible, run_case
+from benchmarks.latency_stall import Stall, run_stall
 from realtime.commands.console import machine_facts, say, working
 from realtime.errors import UserError
 
 BLOCKS_MS = (20.0, 40.0, 60.0, 80.0, 100.0, 160.0, 200.0, 300.0)
 STREAMS = ((256, 2000.0), (256, 1000.0), (128, 1000.0), (64, 1000.0), (32, 500.0))  # from most to least
+STALLS_S = (3.0, 8.0)  # max_backlog_s is 5
 SECONDS, WARM_UP_S = 15.0, 11.0
 FAST_SECONDS, FAST_WARM_UP_S = 2.0, 0.5
 ROOM = 0.8  # of a block that computing may take at p99: the rest is for a worse moment
@@ -40,20 +42,22 @@ def highest(start: Case, keeps_up: Try) -> Limit | None:
 
     Taken for granted: what keeps up with a block keeps up with a longer one.
     """
-    for channels, rate_hz in STREAMS:
-        case = replace(start, channels=channels, rate_hz=rate_hz)
-        low, high = 0, len(BLOCKS_MS)  # the smallest block that keeps up lies in [low, high]
-        if not keeps_up(replace(case, block_ms=BLOCKS_MS[-1])):
-            continue
-        high -= 1
-        while low < high:
-            middle = (low + high) // 2
-            if keeps_up(replace(case, block_ms=BLOCKS_MS[middle])):
-                high = middle
-            else:
-                low = middle + 1
-        return Limit(replace(case, block_ms=BLOCKS_MS[high]))
-    return None
+    found = (smallest_block(replace(start, channels=c, rate_hz=rate_hz), keeps_up) for c, rate_hz in STREAMS)
+    return next((limit for limit in found if limit is not None), None)
+
+
+def smallest_block(case: Case, keeps_up: Try) -> Limit | None:
+    """By bisection, for the channels, rate and all else of `case`; None where not even the longest block keeps up."""
+    low, high = 0, len(BLOCKS_MS) - 1  # the smallest block that keeps up lies in [low, high]
+    if not keeps_up(replace(case, block_ms=BLOCKS_MS[-1])):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if keeps_up(replace(case, block_ms=BLOCKS_MS[middle])):
+            high = middle
+        else:
+            low = middle + 1
+    return Limit(replace(case, block_ms=BLOCKS_MS[high]))
 
 
 def sustained(measured: Measured) -> bool:
@@ -66,13 +70,24 @@ def find_limits(options: argparse.Namespace) -> int:
     """`corticast bench --overload`: search, show, write. Model, layer, mode, threads and device as given."""
     tried: list[Measured] = []
     require_possible(_start(options), options.random_weights)
-    limit = highest(_start(options), lambda case: _tried(case, options, tried))
+    limit = highest(_start(options), trial(options.fast, options.seconds, options.random_weights, tried))
+    stalls = [] if limit is None or options.fast else _held_still(limit.case, options.random_weights)
     if limit is None:
         say("not even the smallest load keeps up here: close other programs, or choose --model tiny.en --layer 2")
     else:
         say(f"this machine {limit.advice()}")
-    _write(options, tried, limit)
+    _write(options, tried, limit, stalls)
     return 0 if limit else 1
+
+
+def _held_still(case: Case, random_weights: bool) -> list[Stall]:
+    """Shorter and longer than the backlog that the engine works off."""
+    stalls = []
+    for stall_s in STALLS_S:
+        with working(f"the engine held still for {stall_s:g} s") as share:
+            stalls.append(run_stall(case, stall_s, WARM_UP_S, random_weights, share))
+        say(f"  {stalls[-1]}")
+    return stalls
 
 
 def _start(options: argparse.Namespace) -> Case:
@@ -91,28 +106,36 @@ def _start(options: argparse.Namespace) -> Case:
     return Case(**chosen)
 
 
-def _tried(case: Case, options: argparse.Namespace, tried: list[Measured]) -> bool:
-    seconds = options.seconds or (FAST_SECONDS if options.fast else SECONDS)
-    warm_up_s = FAST_WARM_UP_S if options.fast else WARM_UP_S
-    with working(f"{case}") as share:
-        try:
-            measured = run_case(case, seconds, warm_up_s, options.random_weights, share)
-        except UserError as error:
-            say(f"  does not keep up: {error}")
-            return False
-    tried.append(measured)
-    kept = sustained(measured)
-    p99 = measured.row()["compute_ms"]["p99"]
-    say(f"  {'keeps up' if kept else 'does not keep up'}: computing p99 {p99:.1f} ms")
-    return kept
+def trial(fast: bool, seconds: float | None, random_weights: bool, tried: list[Measured]) -> Try:
+    """Whether this machine keeps up with a case, by running it. `tried` collects what was measured."""
+    length_s = seconds or (FAST_SECONDS if fast else SECONDS)
+    warm_up_s = FAST_WARM_UP_S if fast else WARM_UP_S
+
+    def keeps_up(case: Case) -> bool:
+        with working(f"{case}") as share:
+            try:
+                measured = run_case(case, length_s, warm_up_s, random_weights, share)
+            except UserError as error:
+                say(f"  does not keep up: {error}")
+                return False
+        tried.append(measured)
+        kept = sustained(measured)
+        p99 = measured.row()["compute_ms"]["p99"]
+        say(f"  {'keeps up' if kept else 'does not keep up'}: computing p99 {p99:.1f} ms")
+        return kept
+
+    return keeps_up
 
 
-def _write(options: argparse.Namespace, tried: Sequence[Measured], limit: Limit | None) -> None:
+def _write(
+    options: argparse.Namespace, tried: Sequence[Measured], limit: Limit | None, stalls: Sequence[Stall]
+) -> None:
     if options.json:
         content = {
             "rows": [m.row() for m in tried],
             "peers": [],
             "machine": machine_facts(),
+            "stalls": [vars(stall) for stall in stalls],
             "overload": None if limit is None else {**vars(limit.case), "advice": limit.advice()},
         }
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": "score a model on recordings",
     "distill": "train a causal student of Whisper on any speech, without labels",
     "bench": "measure how late predictions are on this machine, beside other software",
+    "tune": "find the smallest block that this machine keeps up with, and write a configuration for it",
     "monitor": "open the window on a running engine",
     "microphone": "send a microphone as an LSL stream",
     "record": "record streams and an engine's outlets, in a process that outlives the engine",

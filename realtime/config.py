@@ -70,7 +70,10 @@ class ModelTable(Table):
 
 
 class EngineTable(Table):
-    """wait_s: for the streams to appear. threads: torch's own; more than one only helps when cores are idle."""
+    """wait_s: for the streams to appear. threads: torch's own; more than one only helps when cores are idle.
+
+    cores: numbers of those that the engine may run on; none: all.
+    """
 
     name: str = Field("corticast", pattern=r"^[\w-]+$")
     wait_s: float = Field(10.0, gt=0)
@@ -78,6 +81,7 @@ class EngineTable(Table):
     max_backlog_s: float = Field(5.0, ge=0.2)
     score_window_s: float = Field(60.0, ge=30)
     threads: int = Field(1, ge=1)
+    cores: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = ()
 
     @model_validator(mode="after")
     def _ring_holds_backlog(self) -> EngineTable:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,20 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from realtime import manners
 from realtime.audio import sound_level_db
 from realtime.block import Block
 from realtime.carried import StateFolder
 from realtime.lane import Lane, Publish, Step, marked
-from realtime.latency import Histogram
 from realtime.scoring import Scorer
 from realtime.sinks.results import Results
 from realtime.sources.pump import Event, Inlet
 from realtime.stage import Chain
+from realtime.telemetry import Telemetry, telemetry_rows
 
 SETTINGS_EVERY_S = 10.0
 STATE_EVERY_S = 1.0
-SWITCH_INTERVAL_S = 0.0005  # how long Python lets one thread keep another from running
-__all__ = ["Engine", "EngineSettings", "Latencies"]
 
 
 @dataclass(frozen=True)
@@ -40,34 +37,6 @@ class EngineSettings:
     ring_s: float = 30.0
     max_backlog_s: float = 5.0
     score_window_s: float = 60.0
-
-
-@dataclass
-class Latencies:
-    """Milliseconds, a value per published row.
-
-    wait: from the time that the row speaks of to the newest sample it used: the block's length and the look-ahead.
-    transport: from that sample's stamp to its arrival. compute: from its arrival to the publication.
-    sound_to_prediction: transport and compute. stages: when each stage ended, from the arrival.
-    """
-
-    wait: Histogram = field(default_factory=Histogram)
-    transport: Histogram = field(default_factory=Histogram)
-    compute: Histogram = field(default_factory=Histogram)
-    sound_to_prediction: Histogram = field(default_factory=Histogram)
-    stages: dict[str, Histogram] = field(default_factory=dict)
-
-    def add(self, times: np.ndarray[Any, Any], step: Step, published_s: float) -> None:
-        for time_s in times.tolist():
-            self.wait.add((step.newest_time_s - time_s) * 1e3)
-            self.transport.add((step.arrival_s - step.newest_time_s) * 1e3)
-            self.compute.add((published_s - step.arrival_s) * 1e3)
-            self.sound_to_prediction.add((published_s - step.newest_time_s) * 1e3)
-            before = step.taken_s
-            self.stages.setdefault("queue", Histogram()).add((before - step.arrival_s) * 1e3)
-            for name, done_s in {**step.done_s, "publish": published_s}.items():
-                self.stages.setdefault(name, Histogram()).add((done_s - before) * 1e3)
-                before = done_s
 
 
 class Engine:
@@ -89,7 +58,7 @@ class Engine:
         state: StateFolder | None = None,
     ):
         self.settings = settings
-        self.latencies = Latencies()
+        self.telemetry = Telemetry()
         self.failed = threading.Event()
         self.results = Results(settings.name, settings.electrodes, settings.attention)
         self.scorer = Scorer(self._publish_aligned, self._publish_score, settings.score_window_s, self._scorer_failed)
@@ -99,6 +68,7 @@ class Engine:
         self._now = sound[0].now
         self._anchors: dict[str, Event] = {}
         self.facts_now: dict[str, Any] = {}  # told with the settings, such as how the recording stands
+        self._collector = manners.IdleCollector()
         self._stop = threading.Event()
         self._has_model = settings.attention is not None
         self.sound = self._lane("sound", sound, self._publish_predicted)
@@ -122,11 +92,9 @@ class Engine:
 
     def start(self) -> None:
         """Warm the chains up, then let the lanes begin with the next sample."""
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         for lane in (self.sound, self.ecog):
             lane.warm_up()
-        gc.collect()
-        gc.freeze()
+        manners.calm_python()
         self._tell({"event": "started", "engine": self.settings.name})
         self._tell_settings()
         self.scorer.start()
@@ -143,7 +111,7 @@ class Engine:
         self._heart.join(timeout_s)
         self._tell_nan()
         self._tell({"event": "stopped", "engine": self.settings.name, "samples": self.samples()})
-        gc.unfreeze()
+        manners.free_python()
 
     def tell(self, event: Event) -> None:
         """Send an event that is not the engine's own, such as a recording's trouble, among its status."""
@@ -163,46 +131,37 @@ class Engine:
             self.scorer.add_predicted(y)
             self._push_attention(y)
             self._push_telemetry(y, step, published)
-            self.latencies.add(y.times - self.settings.facts.get("horizon_s", 0.0), step, published)
         mel = step.blocks.get("mel")
         if mel is not None and len(mel):
             self.results.push_sound(sound_level_db(step.blocks["resample"].data), mel)
+        if len(y):
+            self._collector.rest()
 
     def _push_attention(self, y: Block) -> None:
         attention = y.extra.get("attention")
         if attention is not None:
             self.results.attention.push(Block(np.asarray(attention, np.float32), y.times, y.index))
 
-    def _push_telemetry(self, y: Block, step: Step, published: float) -> None:
-        row = [
-            0.0,
-            step.newest_index,
-            step.newest_time_s,
-            step.arrival_s,
-            step.taken_s,
-            step.done_s.get("whisper", np.nan),
-            step.done_s.get("model", np.nan),
-            published,
-            self.sound.lost,
-            self.sound.skipped,
-            self.ecog.lost,
-            self.ecog.skipped,
-        ]
-        data = np.tile(np.array(row, np.float64), (len(y), 1))
-        data[:, 0] = np.arange(y.index, y.end)
-        self.results.telemetry.push(Block(data, y.times, y.index))
+    def _push_telemetry(self, y: Block, step: Step, published_s: float) -> None:
+        counts = (self.sound.lost, self.sound.skipped, self.ecog.lost, self.ecog.skipped)
+        self.results.telemetry.push(Block(telemetry_rows(y, step, published_s, counts), y.times, y.index))
+        self.telemetry.sound.add(y.times - self.settings.facts.get("horizon_s", 0.0), step, published_s)
+        self.telemetry.leads.predicted(y, published_s)
 
-    def _publish_observed(self, y: Block, _step: Step) -> None:
+    def _publish_observed(self, y: Block, step: Step) -> None:
         if not len(y):
             return
         if self._has_model:
+            self.telemetry.leads.observed(y, self._now())
             self.scorer.add_observed(y)
         else:
             self.results.observed.push(marked(y, y.extra["bad"]))
+        self.telemetry.ecog.add(y.times, step, self._now())
 
     def _publish_aligned(self, aligned: Block) -> None:
         observed = Block(aligned.data[:, :, 1], aligned.times, aligned.index)
         self.results.observed.push(marked(observed, aligned.extra["bad"]))
+        self.telemetry.leads.aligned(aligned)
         self._on_aligned(aligned)
 
     def _scorer_failed(self, error: Exception) -> None:
@@ -230,6 +189,7 @@ class Engine:
             "streams_expected": streams,
             "anchors": self._anchors,
             "samples": self.samples(),
+            "latency_ms": self.telemetry.facts(),
             **self.facts_now,
         }
         self._tell({"event": "settings", **facts, **settings.facts})

@@ -1,12 +1,17 @@
-"""Latencies in fixed memory: counts in bins that grow by a fixed share, as HdrHistogram has them."""
+"""Latencies and leads in fixed memory: counts in bins, as HdrHistogram has them."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 SMALLEST_MS = 1e-3
 GROWTH = 1.01  # a percentile is known to 1 %
 BINS = 2000  # up to about 400,000 ms
+LOG_GROWTH = math.log(GROWTH)
+LEAD_BIN_MS = 0.5
+LEAD_MS = 10_000.0  # leads beyond this count in the last bin
 
 
 class Histogram:
@@ -17,26 +22,57 @@ class Histogram:
         self.count = 0
         self.max_ms = float("nan")
 
-    def add(self, value_ms: float) -> None:
+    def add(self, value_ms: float, times: int = 1) -> None:
+        """Count a value, as often as `times` says."""
         value_ms = max(value_ms, 0.0)
-        place = int(np.log(max(value_ms, SMALLEST_MS) / SMALLEST_MS) / np.log(GROWTH))
-        self._counts[min(place, BINS - 1)] += 1
-        self.count += 1
-        self.max_ms = value_ms if self.count == 1 else max(self.max_ms, value_ms)
+        place = int(math.log(max(value_ms, SMALLEST_MS) / SMALLEST_MS) / LOG_GROWTH)
+        self._counts[min(place, BINS - 1)] += times
+        self.max_ms = max(self.max_ms, value_ms) if self.count else value_ms
+        self.count += times
 
     def percentile(self, share: float) -> float:
         """The value that `share` (0 to 1) of all are at or under; NaN where there is none."""
         if not self.count:
             return float("nan")
-        rank = max(1, int(np.ceil(share * self.count)))
-        place = int(np.searchsorted(np.cumsum(self._counts), rank))
+        place = _place(self._counts, self.count, share)
         return float(min(SMALLEST_MS * GROWTH ** (place + 0.5), self.max_ms))
 
     def summary(self) -> dict[str, float]:
-        """p50, p95, p99 and max, milliseconds."""
-        return {
-            "p50": self.percentile(0.50),
-            "p95": self.percentile(0.95),
-            "p99": self.percentile(0.99),
-            "max": self.max_ms,
-        }
+        """p50, p95, p99, p999 and max, milliseconds."""
+        shares = {"p50": 0.50, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+        return {**{name: self.percentile(share) for name, share in shares.items()}, "max": self.max_ms}
+
+
+class LeadHistogram:
+    """Milliseconds of either sign: how long before something a prediction was out. Percentiles are right to 0.5 ms."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(round(2 * LEAD_MS / LEAD_BIN_MS), np.int64)
+        self.count = 0
+        self.min_ms = float("nan")
+
+    def add(self, values_ms: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
+        """Count each of the values (n,)."""
+        if not len(values_ms):
+            return
+        places = np.floor((values_ms + LEAD_MS) / LEAD_BIN_MS).astype(np.int64)
+        np.add.at(self._counts, np.clip(places, 0, len(self._counts) - 1), 1)
+        smallest = float(values_ms.min())
+        self.min_ms = min(self.min_ms, smallest) if self.count else smallest
+        self.count += len(values_ms)
+
+    def percentile(self, share: float) -> float:
+        """The value that `share` (0 to 1) of all are at or under; NaN where there is none."""
+        if not self.count:
+            return float("nan")
+        return float((_place(self._counts, self.count, share) + 0.5) * LEAD_BIN_MS - LEAD_MS)
+
+    def summary(self) -> dict[str, float]:
+        """min, p1, p5, p50 and p95, milliseconds: of a lead the small values are the bad ones."""
+        shares = {"p1": 0.01, "p5": 0.05, "p50": 0.50, "p95": 0.95}
+        return {"min": self.min_ms, **{name: self.percentile(share) for name, share in shares.items()}}
+
+
+def _place(counts: np.ndarray[tuple[int], np.dtype[np.int64]], count: int, share: float) -> int:
+    """The bin that holds the value of this share of all."""
+    return int(np.searchsorted(np.cumsum(counts), max(1, math.ceil(share * count))))

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")  # of the processes that share the tests, gw0 and gw1
 
 LSL_CONFIG = """[ports]
 IPv6 = disable
@@ -28,13 +29,15 @@ level = -2
 
 
 def isolate_lsl() -> None:
-    """Give this run, and the processes that it starts, an LSL session of its own. Before pylsl loads."""
-    if "LSLAPICFG" not in os.environ:
-        folder = Path(tempfile.mkdtemp(prefix="corticast-lsl-"))
-        path = folder / "lsl_api.cfg"
-        port = 18000 + 100 * random.randrange(100)  # LSL's own 32 ports do not hold two test runs at once
-        path.write_text(LSL_CONFIG.format(session=uuid.uuid4().hex, port=port))
-        os.environ["LSLAPICFG"] = str(path)
+    """Give this process, and those that its tests start, an LSL session of its own. Before pylsl loads."""
+    if os.environ.get("CORTICAST_TEST_LSL") == WORKER:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="corticast-lsl-"))
+    path = folder / "lsl_api.cfg"
+    side = 100 * (WORKER == "gw1")
+    port = 18000 + 200 * random.randrange(50) + side  # LSL's own 32 ports do not hold two test runs at once
+    path.write_text(LSL_CONFIG.format(session=uuid.uuid4().hex, port=port))
+    os.environ["LSLAPICFG"], os.environ["CORTICAST_TEST_LSL"] = str(path), WORKER
 
 
 isolate_lsl()

@@ -26,7 +26,7 @@ from benchmarks.latency_figures import COLUMN, distribution, parts, push_times
 from benchmarks.latency_overload import BLOCKS_MS, STREAMS, highest
 from realtime.cli import main
 from realtime.errors import UserError
-from realtime.sinks.results import TELEMETRY
+from realtime.telemetry import TELEMETRY
 
 ROW_KEYS = (
     *("model", "layer", "mode", "block_ms", "channels", "rate_hz", "device", "threads", "load"),
@@ -63,6 +63,8 @@ def client_and_source(**changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     told[:, COLUMN["newest_sample_index"]] = [19, 19, 39]
     told[:, COLUMN["newest_sample_time"]] = [1.001, 1.001, 2.001]
     told[:, COLUMN["arrival_time"]] = [1.002, 1.002, 2.004]
+    told[:, COLUMN["block_complete_time"]] = [1.003, 1.003, 2.005]
+    told[:, COLUMN["whisper_done_time"]] = [1.006, 1.006, 2.015]
     told[:, COLUMN["published_time"]] = [1.010, 1.010, 2.020]
     told[:, COLUMN["sound_lost"]] = [5, 5, 7]
     stamps = np.array([0.9, 0.92, 1.9])
@@ -89,6 +91,8 @@ def test_every_part_is_told_apart() -> None:
     np.testing.assert_allclose(found.wait, [200, 180, 200])
     np.testing.assert_allclose(found.transport_in, [2, 2, 4])
     np.testing.assert_allclose(found.compute, [8, 8, 16])
+    np.testing.assert_allclose(found.whisper, [3, 3, 10])
+    assert [found.whisper_p50(0, 1), found.whisper_p50(-0.5, None)] == pytest.approx([3.0, 10.0])
     np.testing.assert_allclose(found.transport_out, [1, 1, 5])
     np.testing.assert_allclose(found.end_to_end, found.transport_in + found.compute + found.transport_out)
     np.testing.assert_allclose(found.telemetry, [9, 9, 19])

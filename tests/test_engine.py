@@ -73,7 +73,7 @@ def test_predicted_observed_and_telemetry_go_out_row_for_row() -> None:
     numbers = np.concatenate([block.data for block in rig.heard.blocks("telemetry")])
     np.testing.assert_array_equal(numbers[:, 0], np.arange(100))
     assert np.all(np.diff(numbers[:, 1]) >= 0), "the newest sample used"
-    assert rig.engine.latencies.compute.count == 100
+    assert rig.engine.telemetry.sound.compute.count == 100
     assert rig.engine.samples() == {
         "sound": {"received": 100, "lost": 0, "skipped": 0},
         "ecog": {"received": 100, "lost": 0, "skipped": 0},
@@ -162,10 +162,10 @@ def test_latency_is_counted_from_the_newest_samples_arrival() -> None:
         rig.sound.now_s = 0.207
         toys[0].go_on.set()
         rig.heard.until(lambda: bool(rig.heard.rows("telemetry")))
-    found = rig.engine.latencies
+    found = rig.engine.telemetry.sound
     assert found.transport.max_ms == pytest.approx(20.0)
     assert found.compute.max_ms == pytest.approx(7.0)
-    assert found.sound_to_prediction.max_ms == pytest.approx(27.0)
+    assert found.to_publication.max_ms == pytest.approx(27.0)
     assert found.wait.max_ms == pytest.approx(180.0), "of the block's first row"
     assert found.stages["model"].max_ms == pytest.approx(7.0)
     assert found.stages["publish"].max_ms == pytest.approx(0.0)

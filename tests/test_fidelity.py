@@ -169,6 +169,15 @@ def test_the_benchmark_writes_every_row(tmp_path: Path, monkeypatch: pytest.Monk
     assert tail["ms_per_s"] >= 12.5 * tail["step_ms"]["p50"]  # 25 steps a second, half of them at least the median
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert fidelity.main(["--rows", "nonsense"]) == 2
+    again = tmp_path / "again.json"
+    monkeypatch.setattr(fidelity, "timing", lambda *_: {"ms_per_s": 1.0, "step_ms": {"p50": 2.0, "p99": 3.0}})
+    assert fidelity.main(["--retime", str(file), "--json", str(again)]) == 0
+    timed = json.loads(again.read_text())
+    for before, after in zip(content["rows"], timed["rows"], strict=True):
+        causal = before["mode"] != "offline"
+        assert after == {**before, **({"ms_per_s": 1.0, "step_ms": {"p50": 2.0, "p99": 3.0}} if causal else {})}
+    assert timed["times"]["machine"]["cores"]
+    assert fidelity.main(["--retime", str(file)]) == 2
 
 
 # ---------------------------------------------------------------- real speech and weights, minutes

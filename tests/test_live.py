@@ -20,8 +20,8 @@ from realtime.commands.session import Session, open_session, recording
 from realtime.config import Config
 from realtime.lane import Step
 from realtime.offline import run_chain
-from realtime.sinks.results import TELEMETRY
 from realtime.sources.recording import Recording, load_recording
+from realtime.telemetry import TELEMETRY
 from tests.rig import await_state, replaying, rows_of, small_config, small_model, small_recording
 
 SECONDS = 16.0
@@ -205,10 +205,10 @@ def test_nan_samples_are_counted(live: Live) -> None:
 
 
 def test_latencies_are_counted_for_every_row(live: Live) -> None:
-    latencies = live.session.engine.latencies
+    latencies = live.session.engine.telemetry.sound
     rows = sum(len(block) for block in live.predicted)
     assert latencies.compute.count == latencies.wait.count == rows
-    assert latencies.compute.percentile(0.5) < latencies.sound_to_prediction.percentile(0.5) + 1.0
+    assert latencies.compute.percentile(0.5) < latencies.to_publication.percentile(0.5) + 1.0
     assert 60 < latencies.wait.percentile(0.5) < 200
 
 

@@ -12,14 +12,14 @@ from rich.console import Console
 
 from realtime.block import Block
 from realtime.commands.health import health, status_line
-from realtime.engine import Latencies
+from realtime.telemetry import Telemetry
 
 
 def engine(score: Block | None, lost: int = 0) -> Any:
-    latencies = Latencies()
+    telemetry = Telemetry()
     for _ in range(100 if score is not None else 0):
-        latencies.compute.add(31.0)
-        latencies.sound_to_prediction.add(80.0)
+        telemetry.sound.compute.add(31.0)
+        telemetry.sound.to_publication.add(80.0)
     samples = {
         "sound": {"received": 123_456, "lost": 0, "skipped": 0},
         "ecog": {"received": 9, "lost": lost, "skipped": 0},
@@ -28,7 +28,7 @@ def engine(score: Block | None, lost: int = 0) -> Any:
     return SimpleNamespace(
         settings=SimpleNamespace(name="corticast", electrodes=names),
         samples=lambda: samples,
-        latencies=latencies,
+        telemetry=telemetry,
         score=score,
         failed=threading.Event(),
     )

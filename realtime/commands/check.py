@@ -187,7 +187,7 @@ def _disk(config: Config) -> Finding:
 
 
 def _latency(session: Session) -> Finding:
-    compute = session.engine.latencies.compute
+    compute = session.engine.telemetry.sound.compute
     if not compute.count:
         what = "no model: nothing was predicted" if session.header is None else "nothing was predicted"
         return Finding("latency", what, session.header is None, "check the sound stream")

@@ -19,11 +19,12 @@ from realtime.block import Block
 from realtime.commands.console import machine_facts, say, working
 from realtime.commands.demo_session import ECOG, SOUND, DemoSession, DemoSettings, prepare
 from realtime.commands.evaluate import score_rows
-from realtime.commands.health import latency_facts, latency_table, status_line
+from realtime.commands.health import latency_table, lead_table, status_line
 from realtime.commands.options import file_to_write, seconds
 from realtime.commands.session import Session, open_monitor, open_session
 from realtime.config import Config
 from realtime.errors import UserError
+from realtime.manners import ask_system
 
 LINE_EVERY_S = 5.0
 
@@ -56,6 +57,7 @@ def run_demo(
         session = open_session(_config(demo, name), facts={"simulated": True}, on_aligned=aligned.append)
         shown = open_monitor(name) if window else None
         say("live: predicted beside observed, on held-out speech that no model has heard")
+        session.engine.facts_now["manners"] = ask_system()
         session.engine.start()
         try:
             _watch(session, replay, seconds)
@@ -133,7 +135,7 @@ def _report(demo: DemoSession, session: Session, aligned: list[Block]) -> dict[s
         "electrodes": [{**truth, **row} for truth, row in zip(demo.electrodes, scored, strict=True)],
         "model": {"shown": demo.training["kind"], "mean_validation_r": demo.training["mean_validation_r"]},
         "fit_seconds": demo.training["seconds"],
-        "latency_ms": latency_facts(session.engine.latencies),
+        "latency_ms": session.engine.telemetry.facts(),
         "samples": session.engine.samples(),
         "seconds": sum(len(block) for block in aligned) / 50.0,
         "whisper": {**facts, "model": facts["name"]},
@@ -144,7 +146,8 @@ def _report(demo: DemoSession, session: Session, aligned: list[Block]) -> dict[s
 def _show(report: dict[str, Any], session: Session) -> None:
     out = Console()
     out.print(_electrode_table(report["electrodes"], report["seconds"]))
-    out.print(latency_table(session.engine.latencies))
+    out.print(latency_table(session.engine.telemetry))
+    out.print(lead_table(session.engine.telemetry))
     for lane, counts in report["samples"].items():
         out.print(f"{lane}: {counts['received']} samples received, {counts['lost']} lost, {counts['skipped']} skipped")
     shown, validation = report["model"]["shown"], report["model"]["mean_validation_r"]

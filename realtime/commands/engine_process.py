@@ -11,10 +11,11 @@ from rich.live import Live
 
 from realtime.carried import StateFolder
 from realtime.commands.console import console, say
-from realtime.commands.health import health, latency_table, status_line
+from realtime.commands.health import health, latency_table, lead_table, status_line
 from realtime.commands.session import Session, open_monitor, open_session, recording, require_free
 from realtime.config import Config, checked, load_config
 from realtime.errors import UserError
+from realtime.manners import ask_system
 from realtime.sinks.recording_status import is_alive, read_status, trouble
 
 REFRESH_S = 0.5
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
     passed = 0.0
     try:
         with recording(config, session, goes_on=lambda: folder is not None and engine.failed.is_set()):
+            engine.facts_now["manners"] = ask_system(config.engine.cores)
             engine.start()
             if folder is not None:
                 (folder / "ready").write_text(config.engine.name, encoding="utf-8")
@@ -49,8 +51,9 @@ def run(options: argparse.Namespace) -> int:
             window.terminate()
     out = Console(markup=False)
     out.print(health(engine, passed))
-    if engine.latencies.compute.count:
-        out.print(latency_table(engine.latencies))
+    if engine.telemetry.sound.compute.count:
+        out.print(latency_table(engine.telemetry))
+        out.print(lead_table(engine.telemetry))
     for lane in (engine.sound, engine.ecog):
         if isinstance(lane.error, UserError):
             raise lane.error

@@ -9,7 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from realtime.engine import Engine, Latencies
+from realtime.engine import Engine
+from realtime.telemetry import Latencies, Telemetry
 
 BEST = 10
 NO_SCORE = "running r: not enough data, a score needs 30 s"
@@ -25,7 +26,7 @@ def health(engine: Engine, seconds: float) -> Group:
     name = Text(f"{engine.settings.name}: {seconds:.0f} s", style="bold")
     if engine.failed.is_set():
         name.append("  a lane has stopped", style="bold red")
-    return Group(name, lanes, Text(latency_line(engine.latencies)), best_table(engine))
+    return Group(name, lanes, Text(latency_line(engine.telemetry.sound)), best_table(engine))
 
 
 def _wrong(count: int) -> Text:
@@ -36,7 +37,7 @@ def latency_line(latencies: Latencies) -> str:
     """From the newest sound sample to the prediction, and what of it was computing."""
     if not latencies.compute.count:
         return "latency: nothing predicted yet"
-    whole, compute = latencies.sound_to_prediction, latencies.compute
+    whole, compute = latencies.to_publication, latencies.compute
     return (
         f"latency p50 {whole.percentile(0.5):.1f} ms, p99 {whole.percentile(0.99):.1f} ms; "
         f"of it computing p50 {compute.percentile(0.5):.1f} ms, p99 {compute.percentile(0.99):.1f} ms"
@@ -85,31 +86,40 @@ def status_line(engine: Engine, seconds: float, total: float | None = None) -> s
     lost = sum(counts["lost"] for counts in samples.values())
     skipped = sum(counts["skipped"] for counts in samples.values())
     of = "" if total is None else f" of {total:.0f}"
-    compute = engine.latencies.compute
+    compute = engine.telemetry.sound.compute
     p99 = f"{compute.percentile(0.99):.1f} ms" if compute.count else "-"
     return f"{seconds:.0f}{of} s | lost {lost} skipped {skipped} | compute p99 {p99} | {best_electrodes(engine)}"
 
 
-def latency_table(latencies: Latencies) -> Table:
-    """p50, p95, p99 and max of each part, milliseconds."""
-    table = Table("latency (ms)", "p50", "p95", "p99", "max", title_justify="left")
+def latency_table(telemetry: Telemetry) -> Table:
+    """Percentiles of each part of both lanes, and of the leads, milliseconds."""
+    table = Table("latency (ms)", "p50", "p95", "p99", "p99.9", "max", title_justify="left")
+    sound, ecog = telemetry.sound, telemetry.ecog
     rows: dict[str, Any] = {
-        "newest sound sample to prediction": latencies.sound_to_prediction,
-        "  of it: transport to this engine": latencies.transport,
-        "  of it: computing, block complete to published": latencies.compute,
-        **{f"    {name}": histogram for name, histogram in latencies.stages.items()},
-        "beside it: wait for the block and look-ahead": latencies.wait,
+        "newest sound sample to prediction": sound.to_publication,
+        "  of it: transport to this engine": sound.transport,
+        "  of it: computing, block complete to published": sound.compute,
+        **{f"    {name}": histogram for name, histogram in sound.stages.items()},
+        "beside it: wait for the block and look-ahead": sound.wait,
+        "newest ECoG sample to observed row": ecog.to_publication,
+        "  of it: computing": ecog.compute,
     }
     for name, histogram in rows.items():
         table.add_row(name, *(f"{value:.1f}" for value in histogram.summary().values()))
+    for column in table.columns[1:]:
+        column.justify = "right"
     return table
 
 
-def latency_facts(latencies: Latencies) -> dict[str, Any]:
-    return {
-        "sound_to_prediction": latencies.sound_to_prediction.summary(),
-        "compute": latencies.compute.summary(),
-        "transport": latencies.transport.summary(),
-        "wait_for_block": latencies.wait.summary(),
-        "stages": {name: histogram.summary() for name, histogram in latencies.stages.items()},
+def lead_table(telemetry: Telemetry) -> Table:
+    """How long before something predictions were out, milliseconds: of a lead the small values are the bad ones."""
+    table = Table("lead (ms)", "min", "p1", "p5", "p50", "p95", title_justify="left")
+    rows = {
+        "before the time that the row speaks of": telemetry.leads.physical,
+        "before its observed row was there (our filters' slowness included)": telemetry.leads.display,
     }
+    for name, histogram in rows.items():
+        table.add_row(name, *(f"{value:.0f}" for value in histogram.summary().values()))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table

@@ -14,23 +14,10 @@ from realtime.block import Block, Floats, Spec, Times
 from realtime.messages import with_message
 from realtime.sinks.lsl import Outlet
 from realtime.sources.pump import Event
+from realtime.telemetry import TELEMETRY
 
 ROW_RATE_HZ = 50.0
 MELS = 80
-TELEMETRY = (
-    "row_index",
-    "newest_sample_index",
-    "newest_sample_time",
-    "arrival_time",
-    "block_complete_time",
-    "whisper_done_time",
-    "model_done_time",
-    "published_time",
-    "sound_lost",
-    "sound_skipped",
-    "ecog_lost",
-    "ecog_skipped",
-)
 
 
 class Results:

@@ -1,0 +1,74 @@
+"""`corticast tune`: find the smallest block that this machine keeps up with, and write a configuration for it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import tomlkit
+
+from benchmarks.latency_case import Case, require_possible
+from benchmarks.latency_overload import Limit, smallest_block, trial
+from realtime.commands.console import say
+from realtime.commands.options import file_to_write, seconds
+from realtime.config import Config, checked, load_config
+from realtime.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, help="a .toml file; its Whisper is what is measured")
+    parser.add_argument("--out", type=file_to_write, required=True, metavar="FILE.toml", help="the file to write")
+    parser.add_argument("--channels", type=int, default=256, help="of the ECoG stream (default: 256)")
+    parser.add_argument("--rate", type=float, default=2000.0, metavar="HZ", help="of the ECoG stream (default: 2000)")
+    parser.add_argument("--seconds", type=seconds, help="of each trial (default: 15)")
+    parser.add_argument("--fast", action="store_true", help="a few seconds of each trial: for tests, not for a rig")
+
+
+def run(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    if config.model.file is not None:
+        raise UserError(
+            f"{options.config} names a fitted model, which fixes block_ms: tune before calibration, "
+            "from a configuration without [model] file"
+        )
+    if options.out.exists():
+        raise UserError(f"{str(options.out)!r} exists already and is not written over: choose another file name")
+    case = _case(config, options)
+    require_possible(case, random_weights=False)
+    limit = smallest_block(case, trial(options.fast, options.seconds, False, []))
+    if limit is None:
+        raise UserError(
+            f"this machine does not keep up with Whisper {case.model!r}, layer {case.layer}, at any block: "
+            'close other programs, or choose a smaller one, such as model = "tiny.en", layer = 2'
+        )
+    _write(options.config, options.out, limit)
+    say(f"this machine {limit.advice()}")
+    say(f"wrote {options.out}: calibrate with it, for the model is fitted to its blocks")
+    return 0
+
+
+def _case(config: Config, options: argparse.Namespace) -> Case:
+    table = config.whisper
+    return Case(
+        model=table.model,
+        layer=table.layer,
+        mode=table.mode,
+        history_s=table.history_s,
+        delay_ms=table.delay_ms,
+        device="cpu" if table.device == "auto" else table.device,
+        channels=options.channels,
+        rate_hz=options.rate,
+        threads=config.engine.threads,
+    )
+
+
+def _write(source: Path, path: Path, limit: Limit) -> None:
+    """The same file with the block that was found, its comments kept. Written aside and renamed."""
+    content = tomlkit.parse(source.read_text(encoding="utf-8"))
+    whisper = content.setdefault("whisper", tomlkit.table())
+    whisper["block_ms"] = limit.case.block_ms
+    checked(content.unwrap(), str(path))
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(tomlkit.dumps(content), encoding="utf-8")
+    aside.replace(path)

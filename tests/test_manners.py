@@ -1,0 +1,73 @@
+"""Manners: asked in a process of its own, told in words; garbage collected only when there is time."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import weakref
+
+import pytest
+
+from realtime import manners
+
+ASK = """
+import json, os
+from realtime.manners import ask_system
+told = ask_system({cores})
+locked = [line for line in open("/proc/self/status") if line.startswith("VmLck")][0].split()[1]
+print(json.dumps([told, os.getpriority(os.PRIO_PROCESS, 0), sorted(os.sched_getaffinity(0)), int(locked)]))
+"""
+
+
+def asked(cores: tuple[int, ...]) -> tuple[dict[str, str], int, list[int], int]:
+    command = [sys.executable, "-c", ASK.format(cores=cores)]
+    found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    return found[0], found[1], found[2], found[3]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is told is held against /proc")
+def test_what_is_told_is_what_was_given() -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    core = min(os.sched_getaffinity(0))
+    told, niceness, cores, locked_kb = asked((core,))
+    assert told["priority"] == f"niceness {niceness}" or (niceness == before and "not given" in told["priority"])
+    assert (told["cores"], cores) == (str(core), [core])
+    assert (told["memory"] == "locked") == (locked_kb > 0)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="pins a process as Linux does")
+def test_a_core_that_is_not_there_is_told_and_changes_nothing() -> None:
+    told, _, cores, _ = asked((4093,))
+    assert "not given" in told["cores"]
+    assert cores == sorted(os.sched_getaffinity(0))
+
+
+class Knot:
+    """Refers to itself: only the collector frees it."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+def test_garbage_waits_for_a_moment_of_rest() -> None:
+    clock = [0.0]
+    interval = sys.getswitchinterval()
+    manners.calm_python()
+    try:
+        collector = manners.IdleCollector(lambda: clock[0])
+        gone = weakref.ref(Knot())
+        for _ in range(100_000):
+            Knot()  # would trigger Python's own collector many times
+        assert gone() is not None
+        collector.rest()
+        assert gone() is not None, "not a second has passed"
+        clock[0] = 1.0
+        collector.rest()
+        assert gone() is None
+    finally:
+        manners.free_python()
+        sys.setswitchinterval(interval)
+    assert gc.isenabled()

@@ -1,0 +1,81 @@
+"""Past the limit: how long until latency is normal again, and a configuration that keeps away from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.latency_case import Case
+from benchmarks.latency_overload import BLOCKS_MS
+from benchmarks.latency_stall import normal_again
+from realtime.cli import main
+from realtime.config import load_config
+from realtime.errors import UserError
+
+RIG = """# our rig
+[sound]
+name = "Microphone"
+[ecog]
+name = "Amplifier"
+[whisper]
+model = "tiny.en"  # small
+layer = 2
+"""
+
+
+@pytest.mark.parametrize("needed", [0, 3, len(BLOCKS_MS) - 1, len(BLOCKS_MS)])
+def test_tune_writes_the_smallest_block_that_keeps_up(
+    needed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """On a machine that keeps up from the block of number `needed` on."""
+    tried: list[Case] = []
+
+    def keeps_up(case: Case) -> bool:
+        tried.append(case)
+        return BLOCKS_MS.index(case.block_ms) >= needed
+
+    monkeypatch.setattr("realtime.commands.tune.trial", lambda *_: keeps_up)
+    source, out = tmp_path / "rig.toml", tmp_path / "tuned.toml"
+    source.write_text(RIG)
+    status = main(["tune", str(source), "--out", str(out), "--channels", "64", "--rate", "1000"])
+    assert {(c.model, c.layer, c.channels, c.rate_hz) for c in tried} == {("tiny.en", 2, 64, 1000.0)}
+    if needed == len(BLOCKS_MS):
+        assert status == 2
+        assert "at any block" in capsys.readouterr().err.splitlines()[-1]
+        assert not out.exists()
+        return
+    assert status == 0
+    assert load_config(out).whisper.block_ms == BLOCKS_MS[needed]
+    assert "# our rig" in out.read_text(), "comments are kept"
+    assert "# small" in out.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rig.toml", "tuned.toml"]
+
+
+@pytest.mark.parametrize(("what", "message"), [("model", "fixes block_ms"), ("there", "exists already")])
+def test_tune_refuses_before_it_measures(what: str, message: str, tmp_path: Path, capsys: Any) -> None:
+    source, out = tmp_path / "rig.toml", tmp_path / "tuned.toml"
+    source.write_text(RIG + ('[model]\nfile = "m.safetensors"\n' if what == "model" else ""))
+    if what == "there":
+        out.write_text("precious")
+    assert main(["tune", str(source), "--out", str(out)]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not out.exists() or out.read_text() == "precious"
+
+
+def test_a_stall_is_over_when_latency_has_been_normal_for_a_second() -> None:
+    arrived = np.arange(0.0, 10.0, 0.1)
+    latency = np.full(100, 5.0)
+    latency[20] = 7.0  # the largest before
+    held = (arrived >= 4.0) & (arrived < 6.0)
+    latency[(arrived >= 6.0) & (arrived < 6.55)] = 900.0
+    latency[70] = 8.0  # once more, less than a second later
+    arrived, latency = arrived[~held], latency[~held]
+    assert normal_again(arrived, latency, 4.0, 5.95) == pytest.approx(7.1)
+    latency[latency == 8.0] = 7.0
+    assert normal_again(arrived, latency, 4.0, 5.95) == pytest.approx(6.6)
+    latency[-34::5] = 9.0  # twice a second to the end
+    with pytest.raises(UserError, match="did not return"):
+        normal_again(arrived, latency, 4.0, 6.65)
