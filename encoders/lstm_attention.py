@@ -3,7 +3,8 @@
 At each frame a unidirectional LSTM reads the projected embedding. From its state, H query vectors attend softly
 over the embedding frames of the last A frames, the current one included; state and contexts go to a linear
 read-out per electrode. A linear skip path over the same lags, set from the ridge solution, carries what is
-linear, so that a short recording has only the rest to teach.
+linear, so that a short recording has only the rest to teach; and the state sets each electrode's gain on that path,
+so that what only comes and goes with the last seconds need not be learnt twice.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class LstmAttentionConfig:
     head_width: int = 16  # d
     attention_s: float = 0.5
     skip_lags: int = 0  # frames of the linear skip path, 0 for none
+    gain: bool = False  # the LSTM's state scales the skip path, electrode by electrode
     dropout: float = 0.3
     horizon_s: float = 0.0
 
@@ -65,8 +67,10 @@ class LstmAttention(nn.Module):
         # a buffer, because training it further would undo the regularisation that the ridge was chosen with
         self.register_buffer("skip", torch.zeros(c.skip_lags, c.components, c.electrodes))
         self.skip: Tensor
-        nn.init.zeros_(self.readout.weight)
-        nn.init.zeros_(self.readout.bias)
+        self.gain = nn.Linear(c.hidden, c.electrodes) if c.gain else None
+        for linear in filter(None, (self.readout, self.gain)):  # it begins as the ridge
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     def set_skip(self, weights: Floats, intercept: Floats) -> None:
         """Start from a linear solution: weights (skip_lags, P, E), intercept (E,)."""
@@ -90,9 +94,13 @@ class LstmAttention(nn.Module):
         attention, contexts = self._attend(hidden, frames[:, recent], valid[:, recent])
         features = torch.cat([hidden, contexts], dim=-1)  # (B, T, N + H d)
         prediction = self.readout(self.dropout(features))  # (B, T, E)
-        for lag in range(c.skip_lags):
-            prediction = prediction + frames[:, c.tail - lag : frames.shape[1] - lag] @ self.skip[lag]
-        return prediction, attention, state
+        if not c.skip_lags:
+            return prediction, attention, state
+        lagged = (frames[:, c.tail - lag : frames.shape[1] - lag] @ self.skip[lag] for lag in range(c.skip_lags))
+        linear = sum(lagged, torch.zeros_like(prediction))  # (B, T, E)
+        if self.gain is not None:
+            linear = linear * (1 + self.gain(self.dropout(hidden)))
+        return prediction + linear, attention, state
 
     def _attend(self, hidden: Tensor, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """hidden (B, T, N), frames (B, A - 1 + T, P) -> attention (B, T, H, A), contexts (B, T, H d)."""

@@ -1,15 +1,16 @@
 """A simulated patient: real speech in, raw electrocorticography (ECoG) out, with known truth. Never human data.
 
 Each driven electrode has a high-gamma carrier whose log power follows a drive: a projection of one Whisper layer's
-offline embedding, the presence of a class of phones, or speech onsets with adaptation. Around it lie what amplifiers
-record besides: 1/f background, mains hum, drift, artefacts, a dead channel.
+offline embedding, the presence of a class of phones, speech onsets with adaptation, or a projection that passes only
+by what was heard in the last seconds. Around it lie what amplifiers record besides: 1/f background, mains hum, drift,
+artefacts, a dead channel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,15 @@ import scipy.fft
 from scipy.interpolate import CubicSpline
 from scipy.special import polygamma
 
-from encoders.patient_drive import fit_projection, onset_response, presence, project, spans, speech_runs
+from encoders.patient_drive import (
+    fit_gate,
+    fit_projection,
+    onset_response,
+    presence,
+    project,
+    spans,
+    speech_runs,
+)
 from encoders.patient_noise import (
     BACKGROUND_UV,
     CARRIER_EDGE_HZ,
@@ -39,7 +48,7 @@ from realtime.stage import Chain, Stage
 
 Values = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
-Kind = Literal["layer", "phone", "onset", "undriven", "dead"]
+Kind = Literal["layer", "phone", "onset", "history", "undriven", "dead"]
 
 SOUND_HZ, ROW_HZ = 16_000, 50.0
 SPACING_MM = 10.0
@@ -51,7 +60,8 @@ FIRST_GUESS = 0.94  # of what theory says about that chain: measured
 
 @dataclass(frozen=True)
 class PatientConfig:
-    """Electrode counts by kind; what is left over is undriven, one of them dead. lag_s, ceiling: ranges drawn from."""
+    """Electrode counts by kind; what is left over is undriven, one of them dead. lag_s, ceiling, memory_s: ranges that
+    each electrode's are drawn from."""
 
     electrodes: int = 64
     rate_hz: float = 1000.0
@@ -59,13 +69,16 @@ class PatientConfig:
     layer_driven: int = 24
     phone_driven: int = 12
     onset_driven: int = 12
+    history_driven: int = 0
     mains_hz: float = 50.0
     lag_s: tuple[float, float] = (0.05, 0.25)
     ceiling: tuple[float, float] = (0.3, 0.8)
+    memory_s: tuple[float, float] = (1.5, 4.0)
     artefacts: bool = True
 
     def __post_init__(self) -> None:
-        undriven = self.electrodes - self.layer_driven - self.phone_driven - self.onset_driven
+        driven = self.layer_driven + self.phone_driven + self.onset_driven + self.history_driven
+        undriven = self.electrodes - driven
         if undriven < 1:
             raise ValueError(f"{self.electrodes} electrodes leave {undriven} undriven, expected at least the dead one")
         if self.rate_hz < 2 * CARRIER_HZ[1] + 4 * CARRIER_EDGE_HZ:
@@ -89,7 +102,11 @@ class Stimulus:
 
 @dataclass(frozen=True)
 class ElectrodeTruth:
-    """What an electrode follows. phone_class: a manner class or one phone. position_mm: on the 8 x 8 grid."""
+    """What an electrode follows. phone_class: a manner class or one phone. position_mm: on the 8 x 8 grid.
+
+    memory_s: how far back the sound reaches that opens or shuts a history-dependent one. after_speech: loud sound
+    opens it.
+    """
 
     name: str
     kind: Kind
@@ -98,10 +115,12 @@ class ElectrodeTruth:
     lag_s: float
     ceiling_drawn: float
     position_mm: tuple[float, float]
+    memory_s: float | None = None
+    after_speech: bool = False
 
     @property
     def driven(self) -> bool:
-        return self.kind in ("layer", "phone", "onset")
+        return self.kind in ("layer", "phone", "onset", "history")
 
 
 class SimulatedPatient:
@@ -122,6 +141,10 @@ class SimulatedPatient:
         self._projections = {
             layer: fit_projection([s.embeddings[layer] for s in stimuli], len(self._of(layer)), rng)
             for layer in self._layers
+        }
+        sounds = [s.sound for s in stimuli]
+        self._gates = {
+            e: fit_gate(sounds, t.memory_s, t.after_speech) for e, t in enumerate(self.truth) if t.memory_s is not None
         }
         self._driven = np.array([t.driven for t in self.truth])
         self._mean, self._sd = np.zeros(config.electrodes), np.ones(config.electrodes)
@@ -157,6 +180,8 @@ class SimulatedPatient:
         for layer, projection in self._projections.items():
             of = self._of(layer)
             out[:, of] = project(projection, stimulus.embeddings[layer], times_s, lags_s[of])
+        for e, gate in self._gates.items():
+            out[:, e] *= gate.at(stimulus.sound, times_s - lags_s[e])
         runs = speech_runs(stimulus.phones.phones)
         for e, truth in enumerate(self.truth):
             if truth.phone_class is not None:
@@ -314,10 +339,12 @@ def _draw_truth(config: PatientConfig, stimuli: Sequence[Stimulus], rng: np.rand
         *(("layer", layers[i % len(layers)], None) for i in range(config.layer_driven)),
         *(("phone", None, wanted[i % len(wanted)]) for i in range(config.phone_driven)),
         *(("onset", None, None) for _ in range(config.onset_driven)),
+        *(("history", layers[i % len(layers)], None) for i in range(config.history_driven)),
     ]
     drives += [("undriven", None, None) for _ in range(config.electrodes - len(drives) - 1)]
     drives.append(("dead", None, None))
     columns = int(np.ceil(np.sqrt(config.electrodes)))
+    memories = np.random.default_rng([config.seed, 3])
     truth = []
     for e, which in enumerate(rng.permutation(len(drives))):
         kind, layer, phone_class = drives[which]
@@ -325,7 +352,11 @@ def _draw_truth(config: PatientConfig, stimuli: Sequence[Stimulus], rng: np.rand
         if kind in ("undriven", "dead"):
             lag_s = ceiling = 0.0
         position = (SPACING_MM * (e % columns), SPACING_MM * (e // columns))
-        truth.append(ElectrodeTruth(f"G{e + 1}", kind, layer, phone_class, lag_s, ceiling, position))
+        one = ElectrodeTruth(f"G{e + 1}", kind, layer, phone_class, lag_s, ceiling, position)
+        if kind == "history":
+            after_speech = bool(memories.integers(2))
+            one = replace(one, memory_s=memories.uniform(*config.memory_s), after_speech=after_speech)
+        truth.append(one)
     return truth
 
 

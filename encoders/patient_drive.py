@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import CubicSpline
-from scipy.special import ndtr
+from scipy.signal import lfilter
+from scipy.special import expit, ndtr
 
 from encoders.phones import PHONE_CLASS, Timed
 
@@ -17,6 +18,8 @@ Values = npt.NDArray[np.float64]
 EMBEDDING_HZ = 50.0
 COMPONENTS = 50
 PAUSE_S, TRANSIENT_S, SUSTAINED = 0.2, 0.15, 0.3  # an onset follows a pause; what is left of it after adaptation
+OPEN = 0.35  # share of the time that a gate is open
+SOUND_HZ = 16_000
 EDGE_S = 0.015  # SD of the smoothed edges of phones and onsets
 
 
@@ -91,3 +94,43 @@ def onset_response(runs: Sequence[tuple[float, float]], t: Values) -> Values:
         adapted = SUSTAINED + (1 - SUSTAINED) * np.exp(-np.maximum(t - start, 0) / TRANSIENT_S)
         total += adapted * (ndtr((t - start) / EDGE_S) - ndtr((t - end) / EDGE_S))
     return total
+
+
+def loudness(sound: npt.NDArray[np.floating]) -> Values:
+    """(rows,) of 20 ms: the cube root of the sound's power at 16 kHz."""
+    samples = SOUND_HZ // int(EMBEDDING_HZ)
+    padded = np.pad(np.asarray(sound, np.float64), (0, -len(sound) % samples))
+    loud: Values = np.cbrt(np.mean(padded.reshape(-1, samples) ** 2, axis=1))
+    return loud
+
+
+def slow_mean(rows: Values, memory_s: float) -> Values:
+    """Leaky mean of the rows (rows,) so far, zero before the first: what came memory_s ago weighs 1/e."""
+    share = 1.0 - np.exp(-1.0 / (memory_s * EMBEDDING_HZ))
+    mean: Values = lfilter([share], [1.0, share - 1.0], rows)
+    return mean
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Lets a response through by what was heard in the last seconds. after_speech: opens when that was loud, else
+    when it was quiet. threshold, width: of the slow mean of loudness."""
+
+    memory_s: float
+    after_speech: bool
+    threshold: float
+    width: float
+
+    def at(self, sound: npt.NDArray[np.floating], times_s: Values) -> Values:
+        """0 (shut) to 1 (open) at each time."""
+        slow = slow_mean(loudness(sound), self.memory_s)
+        rows = np.interp(times_s, np.arange(len(slow)) / EMBEDDING_HZ, slow)
+        opened: Values = expit((rows - self.threshold) / self.width * (1.0 if self.after_speech else -1.0))
+        return opened
+
+
+def fit_gate(sounds: Sequence[npt.NDArray[np.floating]], memory_s: float, after_speech: bool) -> Gate:
+    """A gate that is open for OPEN of the time over these sounds."""
+    slow = np.concatenate([slow_mean(loudness(sound), memory_s) for sound in sounds])
+    threshold = float(np.quantile(slow, 1.0 - OPEN if after_speech else OPEN))
+    return Gate(memory_s, after_speech, threshold, float(slow.std()) / 6.0)

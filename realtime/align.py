@@ -6,11 +6,12 @@ from collections import deque
 
 import numpy as np
 
-from realtime.block import Block, Times, bad_samples, concat
+from realtime.block import Array, Block, Times, bad_samples, concat
 from realtime.errors import UserError
 
 ROW_RATE_HZ = 50.0
 GAP_ROWS = 1.5  # neighbours further apart than this have a gap between them
+CARRIED = ("fitted", "adapted", "components")  # of the predictions' extra, for a model that adapts
 
 
 def put_on_grid(observed: Block, times: Times, row_rate_hz: float = ROW_RATE_HZ) -> Block:
@@ -45,7 +46,8 @@ def align(predicted: Block, observed: Block, row_rate_hz: float = ROW_RATE_HZ) -
     """Predicted and observed side by side, on the predictions' times.
 
     Both (rows, electrodes). Returns data (rows, electrodes, 2) float32: predicted, observed; times and index of
-    the predictions; extra["bad"] (rows, electrodes): observed row absent or bad, or the prediction's own bad.
+    the predictions; extra["bad"] (rows, electrodes): observed row absent or bad, or the prediction's own bad; and
+    what an adapting model's predictions carry.
     Raises UserError where the numbers of electrodes differ.
     """
     electrodes = predicted.data.shape[1]
@@ -57,7 +59,7 @@ def align(predicted: Block, observed: Block, row_rate_hz: float = ROW_RATE_HZ) -
     on_grid = put_on_grid(observed, predicted.times, row_rate_hz)
     data = np.stack([np.asarray(predicted.data, np.float32), on_grid.data], axis=-1)
     bad = np.asarray(on_grid.extra["bad"], np.bool_) | bad_samples(predicted, electrodes)
-    return Block(data, on_grid.times, predicted.index, {"bad": bad})
+    return Block(data, on_grid.times, predicted.index, {"bad": bad, **_carried(predicted)})
 
 
 class Aligner:
@@ -142,7 +144,11 @@ class Aligner:
             self.untaken += dropped
 
 
+def _carried(x: Block) -> dict[str, Array]:
+    return {name: array for carried in CARRIED for name, array in x.carried(carried).items()}
+
+
 def _copy(x: Block, index: int | None = None) -> Block:
-    """The rows that an aligner keeps: data and bad, detached from the caller's arrays."""
-    extra = {"bad": bad_samples(x)}
+    """The rows that an aligner keeps: data, bad and CARRIED, detached from the caller's arrays."""
+    extra = {"bad": bad_samples(x), **_carried(x)}
     return Block(x.data.copy(), x.times.copy(), x.index if index is None else index, extra)

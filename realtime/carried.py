@@ -14,7 +14,7 @@ from realtime.score import ScoreState
 from realtime.state import load_state, save_state
 from realtime.zscore import ZScoreState
 
-SCORE = "score"
+SCORE, ADAPTATION = "score", "adaptation"
 
 
 @dataclass
@@ -44,6 +44,14 @@ class ScoreRest:
 
     state: ScoreState
     newest_time_s: float = 0.0
+
+
+@dataclass
+class AdaptationRest:
+    """state: of a model's learner. on: it was learning."""
+
+    state: Any
+    on: bool
 
 
 @dataclass
@@ -87,6 +95,16 @@ class StateFolder:
             if one is not None and rest.state.second - window <= one.second < rest.state.second:
                 sums[slot] = one.sums
         return replace(rest, state=replace(rest.state, sums=sums))
+
+    def save_adaptation(self, state: Any, on: bool) -> None:
+        self._write(ADAPTATION, save_state(AdaptationRest(state, on)))
+
+    def load_adaptation(self, fresh: Any) -> AdaptationRest | None:
+        """fresh: a new state of the same learner. What was learnt for other electrodes or components is None."""
+        found: AdaptationRest | None = self._load(ADAPTATION, AdaptationRest(fresh, False))
+        if found is None or found.state.weights is None or found.state.weights.shape != fresh.weights.shape:
+            return None
+        return found
 
     def _write(self, name: str, content: bytes) -> None:
         """The engine goes on without its state where the disk does not take it."""

@@ -64,9 +64,19 @@ class WhisperTable(Table):
 
 
 class ModelTable(Table):
-    """file: what `corticast fit` or the demo wrote. Without it nothing is predicted."""
+    """file: what `corticast fit` or the demo wrote. Without it nothing is predicted.
+
+    adapt: its read-out learns from what is observed from the start; a running engine can be told to, too.
+    """
 
     file: Path | None = None
+    adapt: bool = False
+
+    @model_validator(mode="after")
+    def _something_to_adapt(self) -> ModelTable:
+        if self.adapt and self.file is None:
+            raise ValueError("found adapt = true and no file, expected a model to adapt: give its file")
+        return self
 
 
 class EngineTable(Table):

@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 
 from realtime import manners
+from realtime.adapting import Adapter, Adaptive
 from realtime.audio import sound_level_db
 from realtime.block import Block
 from realtime.carried import StateFolder
+from realtime.errors import UserError
 from realtime.lane import Lane, Publish, Step, marked
+from realtime.score import score_words
 from realtime.scoring import Scorer
+from realtime.silence import Silence
 from realtime.sinks.results import Results
 from realtime.sources.pump import Event, Inlet
 from realtime.stage import Chain
@@ -23,6 +27,7 @@ from realtime.telemetry import Telemetry, telemetry_rows
 
 SETTINGS_EVERY_S = 10.0
 STATE_EVERY_S = 1.0
+SILENCE = Silence()
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Engine:
 
     on_aligned: told of every aligned block (rows, electrodes, 2), in the scoring thread. on_event: of every status
     event. `failed` is set when a lane ended by itself. state: where the engine keeps what one that is started after its
-    death goes on with: counts, baselines, score.
+    death goes on with: counts, baselines, score, what was learnt. adaptive: the sound chain's model, where it can learn
+    while it runs; adapt: it does so from the start.
     """
 
     def __init__(
@@ -56,13 +62,20 @@ class Engine:
         on_aligned: Callable[[Block], None] | None = None,
         on_event: Callable[[Event], None] | None = None,
         state: StateFolder | None = None,
+        adaptive: Adaptive | None = None,
+        adapt: bool = False,
     ):
         self.settings = settings
         self.telemetry = Telemetry()
         self.failed = threading.Event()
         self.results = Results(settings.name, settings.electrodes, settings.attention)
-        self.scorer = Scorer(self._publish_aligned, self._publish_score, settings.score_window_s, self._scorer_failed)
+        self.adapter = None if adaptive is None else Adapter(adaptive, self._tell, adapt)
+        self.scorer = Scorer(
+            self._publish_aligned, self._publish_score, settings.score_window_s, self._scorer_failed, self.adapter
+        )
         self.score: Block | None = None
+        self._silence = SILENCE.initial_state()
+        self._score_words = ""
         self._on_aligned = on_aligned or (lambda _block: None)
         self._on_event = on_event or (lambda _event: None)
         self._now = sound[0].now
@@ -117,6 +130,15 @@ class Engine:
         """Send an event that is not the engine's own, such as a recording's trouble, among its status."""
         self._tell(event)
 
+    def adapt(self, on: bool) -> None:
+        """Let the model learn from what is observed, or show the fitted one again; from any thread.
+
+        Raises UserError where there is no model that could. What became of it is told in `status`.
+        """
+        if self.adapter is None:
+            raise UserError("adaptation needs a fitted model, found none: give one in [model] file")
+        self.adapter.switch(on)
+
     def samples(self) -> dict[str, dict[str, int]]:
         """Rows received, lost and skipped of each lane."""
         return {
@@ -128,14 +150,23 @@ class Engine:
         if len(y) and self._has_model:
             self.results.predicted.push(y)
             published = self._now()
+            self._tell_silence(step)
             self.scorer.add_predicted(y)
             self._push_attention(y)
             self._push_telemetry(y, step, published)
+        elif self._has_model:
+            self._tell_silence(step)
         mel = step.blocks.get("mel")
         if mel is not None and len(mel):
             self.results.push_sound(sound_level_db(step.blocks["resample"].data), mel)
         if len(y):
             self._collector.rest()
+
+    def _tell_silence(self, step: Step) -> None:
+        heard = step.blocks.get("resample")
+        if heard is not None:
+            silent, self._silence = SILENCE.step(heard, self._silence)
+            self.scorer.add_silence(silent)
 
     def _push_attention(self, y: Block) -> None:
         attention = y.extra.get("attention")
@@ -171,6 +202,10 @@ class Engine:
     def _publish_score(self, score: Block) -> None:
         self.score = score
         self.results.push_score(score)
+        words = score_words(score)
+        if words != self._score_words:
+            self._score_words = self.facts_now["score_state"] = words
+            self._tell({"event": "score", "state": words, "message": f"score: {words or 'running'}"})
 
     def _tell(self, event: Event) -> None:
         if event["event"] == "anchor":
@@ -190,6 +225,7 @@ class Engine:
             "anchors": self._anchors,
             "samples": self.samples(),
             "latency_ms": self.telemetry.facts(),
+            **({} if self.adapter is None else self.adapter.facts),
             **self.facts_now,
         }
         self._tell({"event": "settings", **facts, **settings.facts})

@@ -14,6 +14,7 @@ Doubles = npt.NDArray[np.float64]
 NULL_DELAYS = 20
 NULL_FROM_S, NULL_TO_S = 5.0, 25.0
 SUMS = 6  # rows, predicted, its square, observed, its square, product
+NOT_ENOUGH, SILENT = "not enough data", "silent, not scored"
 
 
 @dataclass
@@ -22,7 +23,8 @@ class ScoreState:
 
     second: the one being filled, counted in row_rate_hz rows of the stream; next: index of the next row.
     predicted, observed: (electrodes, rows) of it, minus `reference` (electrodes, 2); ok: which rows count; both
-    `observed` and `ok` begin with the rows before. sums: (seconds, electrodes, SUMS, 1 + delays).
+    `observed` and `ok` begin with the rows before. sums: (seconds, electrodes, SUMS, 1 + delays). silent: rows of the
+    second in which nothing was heard.
     """
 
     second: int
@@ -32,16 +34,19 @@ class ScoreState:
     ok: Mask
     reference: Doubles
     sums: Doubles
+    silent: int = 0
 
 
 class Score:
     """Pearson correlation over the last window_s seconds, once a second, from aligned rows.
 
-    Input: data (rows, electrodes, 2), predicted and observed, at row_rate_hz; extra["bad"] (rows, electrodes).
-    Rows that are bad or not finite are masked. Output, one row a second, stamped with the second's last row and
+    Input: data (rows, electrodes, 2), predicted and observed, at row_rate_hz; extra["bad"] (rows, electrodes);
+    extra["silent"] (rows, 1), optional, True where nothing was heard. Rows that are bad, silent or not finite are
+    masked. Output, one row a second, stamped with the second's last row and
     numbered by the input's own seconds: data (rows, electrodes) float32, r, NaN with under enough_s unmasked
     seconds or no variance; extra["enough"] (rows, electrodes); extra["seconds"] (rows, electrodes), unmasked
-    seconds in the window; extra["null_max_p95"] (rows, 1).
+    seconds in the window; extra["null_max_p95"] (rows, 1); extra["silent"] (rows, 1), True where most of the second
+    was silent: there is no r then, and no null.
 
     The null: observed rows delayed by 20 delays of null_from_s to null_to_s, further than a response lasts, are
     correlated with the predictions over the same window; at each delay the largest r of all electrodes that have
@@ -76,7 +81,7 @@ class Score:
         electrodes = x.data.shape[1]
         if len(x) and (not state.predicted.size or x.index < state.next):
             state = self._fresh(electrodes, x.index)
-        rows: list[tuple[Doubles, Mask, Doubles, float]] = []
+        rows: list[tuple[Doubles, Mask, Doubles, float, bool]] = []
         times: list[float] = []
         numbers: list[int] = []
         at = 0
@@ -89,8 +94,9 @@ class Score:
             if slot + count == self.rows:
                 numbers.append(state.second)
                 times.append(float(x.times[at - 1]))
+                silent = 2 * state.silent > self.rows
                 self._move_to(state.second + 1, state)
-                rows.append(self._result(state))
+                rows.append(self._result(state, silent))
         if len(x):
             state.next = x.end
         return self._block(rows, times, numbers[0] if numbers else state.second, electrodes), state
@@ -115,6 +121,9 @@ class Score:
         ok: Mask = np.isfinite(data[..., 0]) & np.isfinite(data[..., 1])
         if "bad" in x.extra:
             ok &= ~np.broadcast_to(np.asarray(x.extra["bad"], np.bool_), (len(x), len(data))).T
+        if "silent" in x.extra:
+            ok &= ~np.asarray(x.extra["silent"], np.bool_).T
+            state.silent += int(np.count_nonzero(x.extra["silent"]))
         new = np.isnan(state.reference[:, 0]) & ok.any(axis=1)
         state.reference[new] = data[new, ok[new].argmax(axis=1)]
         data = np.where(ok[..., None], data - state.reference[:, None], 0.0)
@@ -127,6 +136,7 @@ class Score:
         for _ in range(min(second - state.second, self.window + self.history // self.rows + 1)):
             state.sums[state.second % self.window] = self._sums(state)
             state.second += 1
+            state.silent = 0
             state.predicted[:] = 0.0
             for kept, empty in ((state.observed, 0.0), (state.ok, False)):
                 kept[:, : self.history] = kept[:, self.rows :].copy()
@@ -148,8 +158,8 @@ class Score:
         sums[:, 5] = (predicted[:, 1:2] @ observed)[:, 0]
         return sums
 
-    def _result(self, state: ScoreState) -> tuple[Doubles, Mask, Doubles, float]:
-        """r, enough and unmasked seconds of each electrode, and the null, over the window."""
+    def _result(self, state: ScoreState, silent: bool) -> tuple[Doubles, Mask, Doubles, float, bool]:
+        """r, enough and unmasked seconds of each electrode, the null over the window, and whether it is silent."""
         sums = state.sums.sum(axis=0)
         rows = sums[:, 0]
         r = _correlation(sums)
@@ -157,19 +167,28 @@ class Score:
         usable = (rows[:, 1:] >= self.enough_rows / 2) & enough[:, None] & np.isfinite(r[:, 1:])
         largest = np.where(usable, r[:, 1:], -np.inf).max(axis=0, initial=-np.inf)
         largest = largest[np.isfinite(largest)]
-        null = float(np.percentile(largest, 95)) if 2 * len(largest) >= NULL_DELAYS else float("nan")
-        return np.where(enough, r[:, 0], np.nan), enough, rows[:, 0] / self.rows, null
+        null = float(np.percentile(largest, 95)) if 2 * len(largest) >= NULL_DELAYS and not silent else float("nan")
+        return np.where(enough & (not silent), r[:, 0], np.nan), enough, rows[:, 0] / self.rows, null, silent
 
     def _block(
-        self, rows: list[tuple[Doubles, Mask, Doubles, float]], times: list[float], index: int, electrodes: int
+        self, rows: list[tuple[Doubles, Mask, Doubles, float, bool]], times: list[float], index: int, electrodes: int
     ) -> Block:
         shape = (len(rows), electrodes)
         r, enough, seconds = np.zeros(shape, np.float32), np.zeros(shape, np.bool_), np.zeros(shape, np.float32)
-        null = np.zeros((len(rows), 1), np.float32)
+        null, silent = np.zeros((len(rows), 1), np.float32), np.zeros((len(rows), 1), np.bool_)
         for i, row in enumerate(rows):
-            r[i], enough[i], seconds[i], null[i] = row
+            r[i], enough[i], seconds[i], null[i], silent[i] = row
         stamps: Times = np.array(times, np.float64)
-        return Block(r, stamps, index, {"enough": enough, "seconds": seconds, "null_max_p95": null})
+        return Block(r, stamps, index, {"enough": enough, "seconds": seconds, "null_max_p95": null, "silent": silent})
+
+
+def score_words(score: Block | None) -> str:
+    """Why the newest row of a score says nothing; empty where it does."""
+    if score is None or not len(score):
+        return NOT_ENOUGH
+    if score.extra["silent"][-1, 0]:
+        return SILENT
+    return "" if np.any(score.extra["enough"][-1]) else NOT_ENOUGH
 
 
 def _correlation(sums: Doubles) -> Doubles:

@@ -9,6 +9,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
+from realtime.adapting import Adapter
 from realtime.align import Aligner
 from realtime.block import Block
 from realtime.carried import ScoreRest, StateFolder
@@ -17,13 +20,14 @@ from realtime.score import Score, ScoreState
 QUEUE = 4096
 KEEP_EVERY_S = 2.0
 LONGEST_AWAY_S = 3600.0
+SILENCE_ROWS = 2000
 
 
 class Scorer:
     """Takes predicted and observed rows from the lanes and hands aligned rows and scores on.
 
     Putting rows in never waits: when this thread is QUEUE blocks behind, blocks are dropped and their rows counted.
-    What goes wrong ends the thread, is kept in `error` and told to on_error.
+    What goes wrong ends the thread, is kept in `error` and told to on_error. adapter: learns from each aligned row.
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class Scorer:
         on_score: Callable[[Block], None],
         window_s: float = 60.0,
         on_error: Callable[[Exception], None] = lambda _error: None,
+        adapter: Adapter | None = None,
     ):
         self.dropped = 0
         self.error: Exception | None = None
@@ -39,8 +44,10 @@ class Scorer:
         self._queue: queue.Queue[tuple[str, Block] | None] = queue.Queue(QUEUE)
         self._aligner = Aligner()
         self._score = Score(window_s=window_s)
+        self._adapter = adapter
         self._folder: StateFolder | None = None
         self._before: ScoreRest | None = None
+        self._silent = Block(np.zeros((0, 1), np.float32), np.zeros(0))
         self._shift = 0  # from the aligned rows' index to the score's, which goes on over a restart
         self._kept_s = 0.0
         self._thread = threading.Thread(target=self._run, name="score", daemon=True)
@@ -49,6 +56,10 @@ class Scorer:
         """Go on with the score found in a folder, and keep it there. Before `start`."""
         self._folder = folder
         self._before = folder.load_score(self._score.initial_state())
+        if self._adapter is not None:
+            learnt = folder.load_adaptation(self._adapter.state)
+            if learnt is not None:
+                self._adapter.resume(learnt.state, learnt.on)
 
     def start(self) -> None:
         self._thread.start()
@@ -58,6 +69,10 @@ class Scorer:
 
     def add_observed(self, block: Block) -> None:
         self._put("observed", block)
+
+    def add_silence(self, block: Block) -> None:
+        """Rows (time, 1), 1 where nothing is heard, before the predictions of those times."""
+        self._put("silence", block)
 
     def finish(self, timeout_s: float) -> None:
         """Nothing more will come: align what waits and end. Never waits longer than timeout_s."""
@@ -76,8 +91,7 @@ class Scorer:
         try:
             state = self._score.initial_state()
             while (item := self._queue.get()) is not None:
-                kind, block = item
-                (self._aligner.add_predicted if kind == "predicted" else self._aligner.add_observed)(block)
+                self._add(*item)
                 state = self._take(state)
             self._aligner.flush()
             self._take(state)
@@ -85,9 +99,29 @@ class Scorer:
             self.error = error
             self._on_error(error)
 
+    def _add(self, kind: str, block: Block) -> None:
+        if kind == "silence":
+            data = np.concatenate([self._silent.data, block.data])[-SILENCE_ROWS:]
+            self._silent = Block(data, np.concatenate([self._silent.times, block.times])[-SILENCE_ROWS:])
+        elif kind == "predicted":
+            self._aligner.add_predicted(block)
+        else:
+            self._aligner.add_observed(block)
+
+    def _with_silence(self, aligned: Block) -> Block:
+        """The rows with extra["silent"]: as the newest row of sound at or before each."""
+        if not len(self._silent):
+            return aligned
+        at = np.searchsorted(self._silent.times, aligned.times, side="right") - 1
+        silent = (at >= 0)[:, None] & (self._silent.data[np.maximum(at, 0)] > 0)
+        return replace(aligned, extra={**aligned.extra, "silent": silent})
+
     def _take(self, state: ScoreState) -> ScoreState:
         while (aligned := self._aligner.take()) is not None:
+            aligned = self._with_silence(aligned)
             self._on_aligned(aligned)
+            if self._adapter is not None:
+                self._adapter.take(aligned)
             state = self._go_on(aligned, state)
             score, state = self._score.step(replace(aligned, index=aligned.index + self._shift), state)
             if len(score):
@@ -111,3 +145,5 @@ class Scorer:
         if self._folder is not None and now_s - self._kept_s >= KEEP_EVERY_S:
             self._kept_s = now_s
             self._folder.save_score(state, newest_time_s)
+            if self._adapter is not None and (self._adapter.on or self._adapter.state.learnt):
+                self._folder.save_adaptation(self._adapter.state, self._adapter.on)

@@ -65,7 +65,7 @@ def test_files_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
 def test_what_is_not_said_stays_unsaid() -> None:
     """A model's own settings count where the file says nothing: options must not make defaults of it."""
     config = checked({**LEAST, "whisper": {"layer": 2}}, "rig.toml")
-    options = argparse.Namespace(name="other", record=Path("r.xdf"))
+    options = argparse.Namespace(name="other", record=Path("r.xdf"), adapt=False)
     changed = _with_options(config, options)
     assert (changed.engine.name, changed.record.file) == ("other", Path("r.xdf"))
     assert changed.whisper.model_fields_set == {"layer"}

@@ -25,7 +25,7 @@ def some_stage(seed: int = 0, layers: int = 1, skip_lags: int = 4, attention_s: 
     torch.manual_seed(seed)
     config = LstmAttentionConfig(
         components=5, electrodes=3, hidden=7, layers=layers, heads=2, head_width=4,
-        attention_s=attention_s, skip_lags=skip_lags, horizon_s=0.06,
+        attention_s=attention_s, skip_lags=skip_lags, gain=skip_lags > 4, horizon_s=0.06,
     )  # fmt: skip
     model = LstmAttention(config)
     with torch.no_grad():

@@ -26,7 +26,9 @@ PATIENCE_S = 120.0
 
 
 def options(**values: Any) -> argparse.Namespace:
-    return argparse.Namespace(**{"config": Path("c"), "name": None, "record": None, "seconds": None, **values})
+    return argparse.Namespace(
+        **{"config": Path("c"), "name": None, "record": None, "seconds": None, "adapt": False, **values}
+    )
 
 
 class Scripted(Supervisor):

@@ -66,6 +66,8 @@ def _with_options(config: Config, options: argparse.Namespace) -> Config:
         content["engine"] = {**content.get("engine", {}), "name": options.name}
     if options.record is not None:
         content["record"] = {**content.get("record", {}), "file": options.record}
+    if options.adapt:
+        content["model"] = {**content.get("model", {}), "adapt": True}
     return checked(content, "the command line")
 
 
@@ -136,6 +138,8 @@ def _say_event(event: dict[str, object]) -> None:
         "nan",
         "warning",
         "took_over",
+        "adaptation",
+        "adaptation_failed",
     ):
         from realtime.messages import with_message
 

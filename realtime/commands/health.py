@@ -10,10 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from realtime.engine import Engine
+from realtime.score import NOT_ENOUGH, SILENT, score_words
 from realtime.telemetry import Latencies, Telemetry
 
 BEST = 10
-NO_SCORE = "running r: not enough data, a score needs 30 s"
+NO_SCORE = {
+    NOT_ENOUGH: "running r: not enough data, a score needs 30 s",
+    SILENT: "running r: silent, not scored",
+    "": "running r: no electrode varies",
+}
 
 
 def health(engine: Engine, seconds: float) -> Group:
@@ -26,7 +31,8 @@ def health(engine: Engine, seconds: float) -> Group:
     name = Text(f"{engine.settings.name}: {seconds:.0f} s", style="bold")
     if engine.failed.is_set():
         name.append("  a lane has stopped", style="bold red")
-    return Group(name, lanes, Text(latency_line(engine.telemetry.sound)), best_table(engine))
+    adapting = [Text(line)] if (line := adaptation_line(engine)) else []
+    return Group(name, lanes, Text(latency_line(engine.telemetry.sound)), *adapting, best_table(engine))
 
 
 def _wrong(count: int) -> Text:
@@ -44,11 +50,22 @@ def latency_line(latencies: Latencies) -> str:
     )
 
 
+def adaptation_line(engine: Engine) -> str:
+    """Which prediction is shown while the model adapts; empty while it does not."""
+    if engine.adapter is None or not engine.adapter.facts["adaptation"]:
+        return ""
+    facts = engine.adapter.facts
+    both = facts.get("adaptation_r", {})
+    known = ", ".join(f"{name} {r:.2f}" for name, r in both.items() if r is not None)
+    score = f" (mean r of the last minute: {known})" if known else ""
+    return f"adaptation on, shown: {facts['adaptation_shown']}{score}"
+
+
 def best_table(engine: Engine) -> Group | Text:
     """The best electrodes by running r in rows of five, those not above chance dim."""
     found = _best(engine)
     if not found:
-        return Text(NO_SCORE)
+        return Text(NO_SCORE[score_words(engine.score)])
     score = engine.score
     null_r = (
         float(score.extra["null_max_p95"][-1, 0]) if score is not None and "null_max_p95" in score.extra else np.nan
@@ -77,7 +94,7 @@ def _best(engine: Engine) -> list[tuple[str, float]]:
 
 def best_electrodes(engine: Engine) -> str:
     """The same in one line."""
-    return "  ".join(f"{name} {r:.2f}" for name, r in _best(engine)) or NO_SCORE
+    return "  ".join(f"{name} {r:.2f}" for name, r in _best(engine)) or NO_SCORE[score_words(engine.score)]
 
 
 def status_line(engine: Engine, seconds: float, total: float | None = None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from encoders.adapted import AdaptedModel
 from encoders.model_file import ModelHeader, load_model, model_hash
 from realtime.audio import Resample
 from realtime.block import Block, Spec
@@ -63,7 +64,8 @@ def open_session(
     ecog_chain = wiring.ecog_lane(ecog.spec, plan, baseline)
     with working("loading Whisper"):
         embedding = wiring.embedding_for(header, config.whisper) if header else wiring.embedding_of(config.whisper)
-    sound_chain = wiring.sound_lane(sound.spec, config.sound.channel, embedding, model)
+    adaptive = AdaptedModel(model) if model else None
+    sound_chain = wiring.sound_lane(sound.spec, config.sound.channel, embedding, adaptive)
     settings = EngineSettings(
         config.engine.name,
         header.electrodes if header else plan.electrodes(ecog.spec),
@@ -74,7 +76,15 @@ def open_session(
         config.engine.score_window_s,
     )
     lanes = (sound, sound_chain), (ecog, ecog_chain)
-    engine = Engine(settings, *lanes, on_aligned=on_aligned, on_event=on_event, state=state)
+    engine = Engine(
+        settings,
+        *lanes,
+        on_aligned=on_aligned,
+        on_event=on_event,
+        state=state,
+        adaptive=adaptive,
+        adapt=config.model.adapt,
+    )
     return Session(engine, header, embedding, (sound, ecog))
 
 

@@ -80,6 +80,7 @@ class Supervisor:
         for name in ("name", "record"):
             value = getattr(self._options, name)
             words += [f"--{name}={value}"] if value is not None else []
+        words += ["--adapt"] if self._options.adapt else []
         left = self._seconds_left()
         words += [f"--seconds={left}"] if left is not None else []
         return [sys.executable, "-m", "realtime.cli", "run", *words]

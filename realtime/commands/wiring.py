@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from encoders.adapted import AdaptedModel
 from encoders.model_file import BrainModel, ModelHeader
 from encoders.weights import LoadedWhisper, load_whisper
 from encoders.whisper import StreamingSettings, pick_device, streaming_encoder, whisper_stages
@@ -75,7 +76,9 @@ def _check_table(table: WhisperTable, name: str, settings: StreamingSettings) ->
             )
 
 
-def sound_lane(spec: Spec, channel: str | int, embedding: Embedding, model: BrainModel | None = None) -> Chain:
+def sound_lane(
+    spec: Spec, channel: str | int, embedding: Embedding, model: BrainModel | AdaptedModel | None = None
+) -> Chain:
     """From a sound stream's samples to embeddings, or to predictions where a model is given."""
     stages: list[tuple[str, Any]] = [
         ("pick", Pick([channel_number(spec, channel)])),

@@ -49,8 +49,9 @@ def predict(model: LstmAttention, projected: Array) -> tuple[Array, Array]:
                 sum(w * (p["value.weight"][part] @ projected[t - lag]) for w, lag in zip(weights, there, strict=True))
             )
         prediction = p["readout.weight"] @ np.concatenate([x, *contexts]) + p["readout.bias"]
+        gain = 1 + p["gain.weight"] @ x + p["gain.bias"] if c.gain else 1.0
         for lag in range(min(c.skip_lags, t + 1)):
-            prediction = prediction + projected[t - lag] @ p["skip"][lag]
+            prediction = prediction + gain * (projected[t - lag] @ p["skip"][lag])
         predictions.append(prediction)
         attentions.append(attention)
     return np.array(predictions), np.array(attentions)
