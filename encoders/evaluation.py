@@ -1,9 +1,6 @@
-"""How good predictions are: masked correlation, its null, p-values, and folds that do not leak."""
+"""How good predictions are: masked correlation, what of the variance is predicted, the null, p-values."""
 
 from __future__ import annotations
-
-import itertools
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +19,27 @@ def correlation(predicted: Floats, observed: Floats, bad: Mask) -> Doubles:
 
     predicted, observed, bad: (rows, electrodes). NaN with under 2 such rows or no variance in either.
     """
-    p, o, ok = _centred(predicted, observed, bad)
+    p, o, ok = masked_standard(predicted, observed, bad)
     norms = np.sqrt(np.sum(p * p, axis=0) * np.sum(o * o, axis=0))
     varies = (norms > 0) & (ok.sum(axis=0) >= 2)
     r = np.sum(p * o, axis=0) / np.where(varies, norms, 1.0)
     return np.where(varies, np.clip(r, -1.0, 1.0), np.nan)
+
+
+def r_squared(predicted: Floats, observed: Floats, bad: Mask) -> Doubles:
+    """Share of each electrode's variance that is predicted, (electrodes,): 1 - squared error / variance.
+
+    Arguments and NaN as in `correlation`. Below zero where the electrode's mean would have been the better guess.
+    """
+    p, o = predicted.astype(np.float64), observed.astype(np.float64)
+    ok = np.isfinite(p) & np.isfinite(o) & ~np.asarray(bad, np.bool_)
+    count = ok.sum(axis=0)
+    mean = np.where(ok, o, 0.0).sum(axis=0) / np.maximum(count, 1)
+    total = np.sum(np.where(ok, o - mean, 0.0) ** 2, axis=0)
+    error = np.sum(np.where(ok, o - p, 0.0) ** 2, axis=0)
+    least, most = np.where(ok, o, np.inf).min(axis=0), np.where(ok, o, -np.inf).max(axis=0)
+    varies = (count >= 2) & (least < most)
+    return np.where(varies, 1.0 - error / np.where(varies, total, 1.0), np.nan)
 
 
 def shift_null(
@@ -41,21 +54,21 @@ def shift_null(
     """Correlations, (draws, electrodes), of the predictions with observations shifted round in time.
 
     predicted, observed, bad: (rows, electrodes) at rate_hz. Each draw shifts all electrodes by the same number of
-    rows, at least min_shift_s from either end, so that what electrodes share stays shared; no shift is drawn twice
-    while there are enough. A pair counts where neither of its rows is masked. Exact Pearson correlations: the masked
-    sums at all shifts are circular cross-correlations, computed by FFT. Raises UserError where the recording is too
-    short for any shift.
+    rows, at least min_shift_s from either end, so that what electrodes share stays shared. No shift is drawn twice:
+    where there are fewer than `draws`, each is there once. A pair counts where neither of its rows is masked. Exact
+    Pearson correlations: the masked sums at all shifts are circular cross-correlations, computed by FFT. Raises
+    UserError where the recording is too short for any shift.
     """
     shifts = drawn_shifts(len(predicted), rate_hz, draws, seed, min_shift_s)
-    p, o, ok = _centred(predicted, observed, bad)
-    null = np.empty((draws, p.shape[1]))
+    p, o, ok = masked_standard(predicted, observed, bad)
+    null = np.empty((len(shifts), p.shape[1]))
     for electrode in range(p.shape[1]):
         null[:, electrode] = _shifted_r(p[:, electrode], o[:, electrode], ok[:, electrode], shifts)
     return null
 
 
 def drawn_shifts(rows: int, rate_hz: float, draws: int, seed: int, min_shift_s: float = 5.0) -> Rows:
-    """The shifts, in rows, that `shift_null` uses: (draws,). Row t is paired with observed row t - shift."""
+    """The shifts, in rows, that `shift_null` uses: at most (draws,). Row t is paired with observed row t - shift."""
     least = max(1, int(np.ceil(min_shift_s * rate_hz)))
     possible = np.arange(least, rows - least + 1)
     if not len(possible):
@@ -64,7 +77,7 @@ def drawn_shifts(rows: int, rate_hz: float, draws: int, seed: int, min_shift_s: 
             f"the null shifts by {min_shift_s:g} s or more: evaluate a longer recording"
         )
     rng = np.random.default_rng(seed)
-    return rng.choice(possible, draws, replace=draws > len(possible)).astype(np.intp)
+    return rng.choice(possible, min(draws, len(possible)), replace=False).astype(np.intp)
 
 
 def p_values(r: Doubles, null: Doubles, pooled: bool = False) -> Doubles:
@@ -90,44 +103,7 @@ def benjamini_hochberg(p: Doubles) -> Doubles:
     return adjusted
 
 
-def purged_folds(segments: Sequence[int], folds: int, gap_rows: int) -> list[tuple[Mask, Rows]]:
-    """Contiguous folds of a recording, each with its training rows: [(training mask (rows,), test rows)].
-
-    segments: rows of each uninterrupted part, in order; rows are numbered through all of them. Folds are as equal
-    as they can be, but a fold begins with a segment where one begins within a quarter of a fold's length. The
-    gap_rows rows before and after the test rows train nothing, across segments too, because these may follow each
-    other closely. Choose gap_rows at least as long as context plus the largest lag. Raises UserError where there are
-    too few folds or rows.
-    """
-    rows = int(sum(segments))
-    if folds < 2 or rows < folds:
-        raise UserError(f"{folds} folds of {rows} rows asked for, at least 2 folds of at least one row expected")
-    edges = _fold_edges(segments, folds)
-    result = []
-    for start, stop in itertools.pairwise(edges):
-        training = np.ones(rows, np.bool_)
-        training[max(0, start - gap_rows) : stop + gap_rows] = False
-        if not training.any():
-            raise UserError(
-                f"{rows} rows in {folds} folds with gaps of {gap_rows} rows leave none to train on: "
-                "give a longer recording or a shorter gap"
-            )
-        result.append((training, np.arange(start, stop, dtype=np.intp)))
-    return result
-
-
-def _fold_edges(segments: Sequence[int], folds: int) -> list[int]:
-    begins = np.cumsum([0, *segments])
-    rows = int(begins[-1])
-    edges = [0]
-    for fold in range(1, folds):
-        even = rows * fold // folds
-        nearest = int(begins[np.argmin(np.abs(begins - even))])
-        edges.append(nearest if abs(nearest - even) * 4 * folds < rows else even)
-    return [*edges, rows]
-
-
-def _centred(predicted: Floats, observed: Floats, bad: Mask) -> tuple[Doubles, Doubles, Mask]:
+def masked_standard(predicted: Floats, observed: Floats, bad: Mask) -> tuple[Doubles, Doubles, Mask]:
     """Both minus their masked mean and over their masked SD, zero where masked or constant; and what counts."""
     p, o = predicted.astype(np.float64), observed.astype(np.float64)
     ok = np.isfinite(p) & np.isfinite(o) & ~np.asarray(bad, np.bool_)

@@ -141,20 +141,31 @@ def fit_ridge(
             f"too little to fit on: found {len(x) * FRAME_S:.1f} s of usable recording, "
             f"expected at least {2 * config.folds * config.gap_frames * FRAME_S:.0f} s; record a longer calibration"
         )
-    x_mean, y_mean = x.mean(axis=0), _masked_mean(y, good)
-    x -= x_mean
-    y = np.where(good, y - y_mean, np.float32(0))
-    windows = lag_windows(config)
-    with threadpool_limits(limits=1, user_api="blas"):  # more spin while another process holds a core
-        choice = _choose(x, y, windows, config) if choice is None else choice
-        coefficients = _solve(x, y, good, windows, choice, config.imputations)
-    offset = _masked_mean(y - x @ coefficients, good)
-    intercept = np.where(good.any(axis=0), y_mean + offset - x_mean @ coefficients, 0)
+    coefficients, intercept, choice = fit_design(x, y, good, lag_windows(config), config, choice)
     shaped = coefficients.reshape(config.lag_functions, projection.components, -1)  # (K P, E) -> (K, P, E)
     weights = np.tensordot(basis, shaped, axes=1)  # (L, P, E)
     ridge = LaggedRidge(projection, weights, intercept, config.horizon_s)
     ridge.choice = choice
     return ridge
+
+
+def fit_design(
+    x: Floats, y: Floats, good: Mask, windows: Floats, config: RidgeConfig, choice: RidgeChoice | None = None
+) -> tuple[Floats, Floats, RidgeChoice]:
+    """Coefficients (C, E), intercept (E,) and what was chosen, for a design x (T, C), which is changed.
+
+    y, good: (T, E). windows: (windows, W) candidate scales, each entry for C / W columns in a row; a column of scale
+    zero is not used. Bands of features are windows too: the scale of each band under each candidate weighting.
+    """
+    x_mean, y_mean = x.mean(axis=0), _masked_mean(y, good)
+    x -= x_mean
+    y = np.where(good, y - y_mean, np.float32(0))
+    with threadpool_limits(limits=1, user_api="blas"):  # more spin while another process holds a core
+        choice = _choose(x, y, windows, config) if choice is None else choice
+        coefficients = _solve(x, y, good, windows, choice, config.imputations)
+    offset = _masked_mean(y - x @ coefficients, good)
+    intercept = np.where(good.any(axis=0), y_mean + offset - x_mean @ coefficients, 0)
+    return coefficients, intercept, choice
 
 
 def lag_basis(lags: int, functions: int) -> Floats:

@@ -23,7 +23,7 @@ def run_blocks(
     """The chain over blocks of a stream, in pieces of 20 s; rows that follow each other are joined."""
     state, results = chain.initial_state(), []
     total, done = sum(len(block) for block in blocks), 0
-    for piece in _pieces(blocks, max(1, round(PIECE_S * rate_hz))):
+    for piece in pieces(blocks, rate_hz):
         result, state = chain.step(piece, state)
         results.append(result)
         done += len(piece)
@@ -43,7 +43,9 @@ def joined(blocks: Sequence[Block]) -> list[Block]:
     return [concat(run) for run in runs]
 
 
-def _pieces(blocks: Sequence[Block], rows: int) -> Iterator[Block]:
+def pieces(blocks: Sequence[Block], rate_hz: float) -> Iterator[Block]:
+    """The blocks' rows in order, 20 s at a time or less, none across a gap."""
+    rows = max(1, round(PIECE_S * rate_hz))
     return itertools.chain.from_iterable(
         (block.rows(start, start + rows) for start in range(0, len(block), rows)) for block in blocks
     )

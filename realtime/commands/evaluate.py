@@ -9,22 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from encoders.evaluation import benjamini_hochberg, correlation, p_values, shift_null
-from encoders.model_file import BrainModel, ModelHeader, load_model
+from encoders.baselines import spectrogram_at
+from encoders.lags import best_lags
+from encoders.model_file import BrainModel, ModelHeader, load_model, model_hash
+from encoders.repeats import find_repeats, noise_ceiling
+from encoders.ridge import FRAME_S, LaggedRidge
+from encoders.scores import Scores, number, score_predictions
 from realtime.align import align
-from realtime.block import Block, concat
-from realtime.commands import wiring
+from realtime.block import Block, Floats, concat
+from realtime.commands import figures, wiring
 from realtime.commands.choose import pick_stream, sound_by_rate
-from realtime.commands.console import machine_facts, working
+from realtime.commands.console import machine_facts, say, working
+from realtime.commands.fit_report import DELAYS, KINDS
+from realtime.commands.material import Calibration
 from realtime.commands.options import channel, file_to_write
+from realtime.commands.report import Report
 from realtime.errors import UserError
 from realtime.offline import run_chain
 from realtime.sources.recording import RecordedStream, load_recording
 
-NULL_DRAWS = 500
+Doubles = npt.NDArray[np.float64]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--channel", type=channel, default=0, help="label or number of the sound's channel (default: 0)"
     )
+    parser.add_argument("--report", type=file_to_write, metavar="FILE", help="write a page with the figures (.html)")
     parser.add_argument("--json", type=file_to_write, metavar="FILE", help="write the figures as JSON")
 
 
@@ -42,19 +51,115 @@ def run(options: argparse.Namespace) -> int:
     model, header = load_model(options.model)
     with working("loading Whisper"):
         embedding = wiring.embedding_for(header)
-    aligned = []
+    aligned: list[Block] = []
+    spectrograms: list[Floats] = []
+    facts: list[dict[str, Any]] = []
     for path in options.recordings:
         recording = load_recording(path)
         ecog = pick_stream(recording, "ecog", options.ecog, ecog_of(header))
         sound = pick_stream(recording, "sound", options.sound, sound_by_rate)
+        one = Calibration(sound.for_lane("sound"), ecog.for_lane("ecog"), options.channel)
+        facts.append({"name": path.name, "fitted_to": fitted_to(one, header)})
+        if facts[-1]["fitted_to"]:
+            say(f"warning: the model was fitted to {path.name}: these figures say nothing of other recordings")
         with working(f"predicting {path.name}") as progress:
-            aligned += predict_recording(sound, ecog, options.channel, embedding, model, header, progress)
-    rows = score_rows(aligned, header.electrodes)
+            blocks = predict_recording(sound, ecog, options.channel, embedding, model, header, progress)
+        with working(f"repeats in {path.name}"):
+            spectrograms += _spectrograms(one, embedding, blocks, header.horizon_s)
+        aligned += blocks
+    predicted, observed, bad = joined_rows(aligned)
+    with working("null by shifts and by random phases"):
+        scores = score_predictions(predicted, observed, bad)
+        ceiling = noise_ceiling(observed, bad, find_repeats(np.concatenate(spectrograms), 1 / FRAME_S))
+    rows = _with_known(scores.rows(header.electrodes), model, ceiling)
     Console(markup=False).print(_table(rows))
+    content = {
+        "simulated": _simulated(header),
+        "recordings": facts,
+        "model": {"sha256": model_hash(options.model), "kind": header.training.get("kind")},
+        "electrodes": rows,
+        "match_mismatch": {"together": number(scores.match.together), "segments": scores.match.segments},
+        "null_draws": scores.draws,
+        "minutes": round(len(predicted) * FRAME_S / 60, 2),
+        "whisper": embedding.facts,
+        "machine": machine_facts(),
+    }
     if options.json:
-        content = {"electrodes": rows, "whisper": embedding.facts, "machine": machine_facts()}
-        options.json.write_text(json.dumps(content, indent=1, default=float) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if options.report:
+        _page(content, options.model.name, header, scores, ceiling, (predicted, observed, bad)).write(options.report)
+        say(f"wrote {options.report}: open it in a browser")
     return 0
+
+
+def fitted_to(one: Calibration, header: ModelHeader) -> bool:
+    """Whether the recording's content is among those that the model was fitted to."""
+    known = [r.get("sha256") for r in header.training.get("recordings", []) if isinstance(r, dict)]
+    return one.content_sha256() in known
+
+
+def _simulated(header: ModelHeader) -> bool:
+    return bool(header.training.get("simulated", False))
+
+
+def _spectrograms(one: Calibration, embedding: wiring.Embedding, blocks: list[Block], horizon_s: float) -> list[Floats]:
+    """Log-mel at the time of the sound of each predicted row."""
+    mels = run_chain(one.sound, wiring.spectrogram_lane(one.sound.spec, one.channel, embedding))
+    mel = mels[0] if len(mels) == 1 else one_timeline(mels)
+    return [spectrogram_at(mel, block.times - horizon_s) for block in blocks]
+
+
+def joined_rows(aligned: list[Block]) -> tuple[Floats, Floats, Any]:
+    """Predicted, observed and bad, (rows, electrodes), of aligned blocks in order."""
+    data = np.concatenate([block.data for block in aligned])
+    bad = np.concatenate([np.asarray(block.extra["bad"], bool) for block in aligned])
+    return data[:, :, 0], np.nan_to_num(data[:, :, 1]), bad
+
+
+def score_rows(aligned: list[Block], electrodes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One JSON row for each electrode, over all aligned rows; see `Scores`. None where a number cannot be had."""
+    return score_predictions(*joined_rows(aligned)).rows(electrodes)
+
+
+def _with_known(rows: list[dict[str, Any]], model: BrainModel, ceiling: Doubles) -> list[dict[str, Any]]:
+    lags_s = best_lags(model) if isinstance(model, LaggedRidge) else np.full(len(rows), np.nan)
+    return [
+        {**row, "ceiling": number(ceiling[i]), "lag_ms": number(round(1e3 * lags_s[i], 1)) if row["r"] else None}
+        for i, row in enumerate(rows)
+    ]
+
+
+def _page(
+    content: dict[str, Any],
+    name: str,
+    header: ModelHeader,
+    scores: Scores,
+    ceiling: Doubles,
+    rows: tuple[Floats, Floats, Any],
+) -> Report:
+    match = content["match_mismatch"]["together"]
+    seen = [one["name"] for one in content["recordings"] if one["fitted_to"]]
+    facts = {
+        "recordings": [one["name"] for one in content["recordings"]],
+        "length": f"{content['minutes']:.1f} min",
+        "model": f"{name}, {KINDS.get(content['model']['kind'], content['model']['kind'])}",
+        "horizon": f"{1e3 * header.horizon_s:.0f} ms",
+        "delays": DELAYS,
+        "match-mismatch": "-" if match is None else f"{100 * match:.0f} % of 5 s pairs told apart (chance 50 %)",
+    }
+    page = Report(f"Evaluation: {name}", facts, content["simulated"])
+    if seen:
+        page.add_text(f"The model was fitted to {', '.join(seen)}: these figures say nothing of other recordings.")
+    page.add_heading("Each electrode")
+    page.add_figure(
+        figures.electrode_figure(scores, header.electrodes, ceiling),
+        "Correlation of predicted with observed high gamma, the best first; 95 % intervals from 5 s blocks.",
+    )
+    page.add_figure(
+        figures.trace_figure(*rows, scores, header.electrodes), "Predicted over observed, the three best electrodes."
+    )
+    page.add_table(content["electrodes"], "All electrodes as a table", folded=True)
+    return page
 
 
 def ecog_of(header: ModelHeader) -> Callable[[RecordedStream], bool]:
@@ -96,25 +201,6 @@ def one_timeline(blocks: list[Block]) -> Block:
         renumbered.append(Block(block.data, block.times, index, block.extra))
         index += len(block)
     return concat(renumbered)
-
-
-def score_rows(aligned: list[Block], electrodes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Per electrode: name, r, null_p95, null_p99, p_fdr, over all aligned rows; None where a number cannot be had."""
-    data = np.concatenate([block.data for block in aligned])
-    bad = np.concatenate([np.asarray(block.extra["bad"], bool) for block in aligned])
-    predicted, observed = data[:, :, 0], np.nan_to_num(data[:, :, 1])
-    r = correlation(predicted, observed, bad)
-    null = shift_null(predicted, observed, bad, 50.0, NULL_DRAWS, seed=0)
-    p_fdr = benjamini_hochberg(p_values(r, null))
-    tested = np.isfinite(null).any(axis=0)  # a dead electrode has no null
-    p95, p99 = np.full((2, len(r)), np.nan)
-    p95[tested], p99[tested] = np.nanpercentile(null[:, tested], [95, 99], axis=0)
-    columns = {"r": r, "null_p95": p95, "null_p99": p99, "p_fdr": p_fdr}
-    return [{"name": name, **{key: _number(v[i]) for key, v in columns.items()}} for i, name in enumerate(electrodes)]
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

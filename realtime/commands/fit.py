@@ -1,9 +1,11 @@
-"""`corticast fit`: a model for this patient from calibration recordings."""
+"""`corticast fit`: a model for this patient from calibration recordings, and a report of how far to trust it."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,19 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from encoders.horizon import HorizonCurve
 from encoders.model_file import ModelHeader, model_hash, save_model
-from encoders.training import FitConfig
+from encoders.training import FitConfig, FitResult
 from realtime.commands import wiring
 from realtime.commands.choose import ecog_by_rate, pick_stream, sound_by_rate
 from realtime.commands.console import machine_facts, say, working
-from realtime.commands.fitting import Calibration, fit_recordings
-from realtime.commands.options import channel, file_to_write
+from realtime.commands.fit_report import fit_content, fit_page
+from realtime.commands.fitting import fit_material
+from realtime.commands.judging import Judgement, excluded, horizons, judge
+from realtime.commands.material import Calibration, prepare
+from realtime.commands.options import channel, file_to_write, horizon
 from realtime.config import Config, EcogTable, WhisperTable, load_config
+from realtime.errors import UserError
 from realtime.sources.recording import RecordedStream, load_recording
 
 
@@ -31,8 +38,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sound", help="name of the sound stream, where it is not clear")
     parser.add_argument("--ecog", help="name of the ECoG stream, where it is not clear")
     parser.add_argument("--channel", type=channel, help="label or number of the sound's channel (default: 0)")
+    parser.add_argument(
+        "--horizon",
+        type=horizon,
+        default=0.0,
+        metavar="S",
+        help="seconds ahead of the sound to predict, or auto: as far as costs 2 %% of r at most (default: 0)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same model on one machine")
-    parser.add_argument("--json", type=file_to_write, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--quick", action="store_true", help="the model alone: no baselines, no null, no report")
+    parser.add_argument("--report", type=file_to_write, metavar="FILE", help="the page to write (default: MODEL.html)")
+    parser.add_argument("--json", type=file_to_write, metavar="FILE", help="its figures (default: MODEL.json)")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """All that a fit found, for the report. curve, judgement: None where not asked for or not possible."""
+
+    header: ModelHeader
+    result: FitResult
+    curve: HorizonCurve | None
+    judgement: Judgement | None
+    excluded: list[dict[str, Any]]
+    seconds: dict[str, float]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,18 +71,67 @@ def run(options: argparse.Namespace) -> int:
     plan.electrodes(calibrations[0].ecog.spec)  # a wrong channel name is told before minutes of work
     with working("loading Whisper"):
         embedding = wiring.embedding_of(config.whisper if config else WhisperTable())
-    facts = {"recordings": [path.name for path in options.recordings]}
-    result, header, _ = fit_recordings(calibrations, embedding, plan, FitConfig(seed=options.seed), facts)
+    facts: dict[str, Any] = {"recordings": recording_facts(options.recordings, calibrations)}
+    if any("simulated" in one.ecog.spec.name.lower() for one in calibrations):
+        facts["simulated"] = True
+    fitted = fit_and_judge(calibrations, embedding, plan, options, facts)
+    Console(markup=False).print(_table(fitted))
+    content = fit_content(fitted.header, fitted.result, fitted.curve, fitted.judgement, fitted.excluded, fitted.seconds)
+    content["machine"] = machine_facts()
+    if not options.quick or options.json:
+        path = options.json or options.out.with_suffix(".json")
+        path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if not options.quick or options.report:
+        page = fit_page(content, fitted.result, fitted.curve, fitted.judgement, options.out.name)
+        page.write(options.report or options.out.with_suffix(".html"))
+        say(f"wrote {options.report or options.out.with_suffix('.html')}: open it in a browser")
+    return 0
+
+
+def fit_and_judge(
+    calibrations: list[Calibration],
+    embedding: wiring.Embedding,
+    plan: wiring.EcogPlan,
+    options: argparse.Namespace,
+    facts: dict[str, Any],
+) -> Fitted:
+    """The model is written as soon as it is fitted; what follows says how good it is."""
+    clock = time.perf_counter()
+    material = prepare(calibrations, embedding, plan)
+    seconds = {"embed": time.perf_counter() - clock}
+    fit_config = FitConfig(seed=options.seed)
+    curve = horizons(material, embedding, fit_config) if options.horizon is None or not options.quick else None
+    fit_config = _with_horizon(fit_config, options.horizon, curve)
+    result, header = fit_material(material, embedding, plan, fit_config, facts)
     save_model(options.out, result.model, header)
-    Console(markup=False).print(_table(header))
+    seconds["fit"] = time.perf_counter() - clock - seconds["embed"]
     say(
         f"wrote {options.out} (sha256 {model_hash(options.out)[:12]}): "
         "give it to corticast run in [model] file, or to corticast evaluate"
     )
-    if options.json:
-        content = {"training": header.training, "electrodes": header.electrodes, "whisper": header.whisper}
-        options.json.write_text(json.dumps({**content, "machine": machine_facts()}, indent=1) + "\n", encoding="utf-8")
-    return 0
+    judgement = None
+    if not options.quick:
+        try:
+            judgement = judge(material, embedding, fit_config, result)
+        except UserError as error:
+            say(f"the model is written but not judged: {error}")
+    seconds["evaluate"] = time.perf_counter() - clock - seconds["embed"] - seconds["fit"]
+    segments = material.segments(fit_config.horizon_s)
+    bad = np.concatenate([s.bad for s in segments])
+    return Fitted(header, result, curve, judgement, excluded(bad, header.electrodes, plan), seconds)
+
+
+def _with_horizon(config: FitConfig, asked_s: float | None, curve: HorizonCurve | None) -> FitConfig:
+    if asked_s is not None:
+        return replace(config, horizon_s=asked_s)
+    assert curve is not None
+    say(f"horizon: {1e3 * curve.recommended_s:.0f} ms, the largest within 2 % of the best r")
+    return replace(config, horizon_s=curve.recommended_s)
+
+
+def recording_facts(paths: list[Path], calibrations: list[Calibration]) -> list[dict[str, str]]:
+    """What a model remembers of the recordings that it was fitted to."""
+    return [{"name": p.name, "sha256": c.content_sha256()} for p, c in zip(paths, calibrations, strict=True)]
 
 
 def _calibration(path: Path, options: argparse.Namespace, config: Config | None) -> Calibration:
@@ -76,19 +153,27 @@ def _described(stream: RecordedStream) -> str:
     return f"{spec.name!r} ({len(spec.channels)} x {spec.rate_hz:g} Hz, {minutes:.1f} min)"
 
 
-def _table(header: ModelHeader) -> Table:
-    """Validation r of both models per electrode, the best first."""
-    validation: dict[str, Any] = header.training["validation_r"]
-    shown = header.training["kind"]
-    table = Table(
-        "electrode", *(f"r, {kind}" for kind in validation), title=f"validation data; the file holds: {shown}"
-    )
-    scores = {kind: np.array([np.nan if r is None else r for r in values]) for kind, values in validation.items()}
-    for e in np.argsort(-np.nan_to_num(scores[shown], nan=-1.0)):
-        table.add_row(header.electrodes[e], *(_number(values[e]) for values in scores.values()))
-    means = header.training["mean_validation_r"]
-    table.add_row("mean", *(_number(means[kind]) for kind in validation))
+def _table(fitted: Fitted) -> Table:
+    """r per electrode, the best first: on rows left out where they were judged, else on validation rows."""
+    validation: dict[str, Any] = fitted.header.training["validation_r"]
+    kind = fitted.header.training["kind"]
+    names = fitted.header.electrodes
+    columns: dict[str, Any] = {f"validation r, {name}": _floats(r) for name, r in validation.items()}
+    key = f"validation r, {kind}"
+    if fitted.judgement is not None:
+        scores = fitted.judgement.scores
+        judged = {"r": scores.r, "null p95": scores.null_p95, "p (FDR)": scores.p_fdr}
+        others = {name: r for name, r in fitted.judgement.baselines.items() if name != kind}
+        columns, key = {**judged, **others}, "r"
+    table = Table("electrode", *columns, title=f"the model: {kind}; rows that it was not fitted to")
+    for e in np.argsort(-np.nan_to_num(columns[key], nan=-1.0)):
+        table.add_row(names[e], *(_number(values[e]) for values in columns.values()))
+    table.add_row("mean", *(_number(float(np.nanmean(values))) for values in columns.values()))
     return table
+
+
+def _floats(values: list[float | None]) -> Any:
+    return np.array([np.nan if r is None else r for r in values])
 
 
 def _number(value: float) -> str:

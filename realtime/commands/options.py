@@ -18,6 +18,19 @@ def seconds(text: str) -> float:
     return value
 
 
+def horizon(text: str) -> float | None:
+    """Seconds from 0 to 1, or None for `auto`."""
+    if text == "auto":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected seconds from 0 to 1, or auto")
+    return value
+
+
 def channel(text: str) -> str | int:
     """A channel by number or by label."""
     return int(text) if text.isdecimal() else text

@@ -89,6 +89,13 @@ def sound_lane(
     return Chain([*stages, ("model", model)] if model is not None else stages)
 
 
+def spectrogram_lane(spec: Spec, channel: str | int, embedding: Embedding) -> Chain:
+    """The sound lane up to its log-mel rows, 100 a second."""
+    lane = sound_lane(spec, channel, embedding)
+    until = lane.names.index("mel") + 1
+    return Chain(list(zip(lane.names[:until], lane.stages[:until], strict=True)))
+
+
 @dataclass(frozen=True)
 class EcogPlan:
     """How an ECoG stream becomes high gamma: what a model file remembers of it."""

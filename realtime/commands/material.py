@@ -1,0 +1,172 @@
+"""Recordings through the live chains: embeddings, spectrogram and high gamma, aligned row by row for a fit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from encoders.baselines import spectrogram_at
+from encoders.training import Aligned
+from realtime.align import put_on_grid
+from realtime.block import Block, Floats, Spec, bad_samples
+from realtime.commands import wiring
+from realtime.commands.console import working
+from realtime.commands.embedding_cache import embedded, stream_facts
+from realtime.errors import UserError
+from realtime.offline import run_chain
+from realtime.signals import baseline
+from realtime.sources.recording import RecordedStream
+from realtime.stage import Chain
+from realtime.zscore import ZScore
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One recording's sound and ECoG streams, and the channel of the sound that the patient heard."""
+
+    sound: RecordedStream
+    ecog: RecordedStream
+    channel: str | int = 0
+
+    def content_sha256(self) -> str:
+        """Of samples and stamps of both streams: the same recording in another file has the same."""
+        digest = hashlib.sha256()
+        for stream in (self.sound, self.ecog):
+            digest.update(str([*stream_facts(stream)[:1], stream.spec.channels]).encode())
+            for array in (stream.data, stream.stamps):
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Span:
+    """Rows start to stop of an embedding block that one observed block covers."""
+
+    rows: Block
+    observed: Block
+    start: int
+    stop: int
+
+    @property
+    def times(self) -> Any:
+        return self.rows.times[self.start : self.stop]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Each recording's embeddings and z-scored high gamma, in blocks without a gap; the baseline of the z-score."""
+
+    calibrations: tuple[Calibration, ...]
+    embeddings: tuple[list[Block], ...]
+    observed: tuple[list[Block], ...]
+    median: Any
+    mad: Any
+
+    def spans(self, horizon_s: float) -> list[Span]:
+        """The stretches at which the activity horizon_s later was observed, in order."""
+        return [
+            span
+            for rows, blocks in zip(self.embeddings, self.observed, strict=True)
+            for span in spans(rows, blocks, horizon_s)
+        ]
+
+    def segments(self, horizon_s: float) -> list[Aligned]:
+        """Embeddings with the activity horizon_s later, one segment for each span."""
+        return [aligned(span, [horizon_s]) for span in self.spans(horizon_s)]
+
+    def sounds(self) -> list[Calibration]:
+        """The recording of each embedding block, in order."""
+        return [one for one, rows in zip(self.calibrations, self.embeddings, strict=True) for _ in rows]
+
+
+def prepare(calibrations: Sequence[Calibration], embedding: wiring.Embedding, plan: wiring.EcogPlan) -> Material:
+    """Embeddings, from the cache where they are there, and high gamma z-scored on all recordings together."""
+    spec = _one_spec(calibrations)
+    embeddings, power = [], []
+    for number, one in enumerate(calibrations, start=1):
+        of = f" {number} of {len(calibrations)}" if len(calibrations) > 1 else ""
+        with working(f"Whisper embeddings{of}") as progress:
+            embeddings.append(embedded(one.sound, one.channel, embedding, progress))
+        with working(f"high gamma{of}") as progress:
+            power.append(run_chain(one.ecog, _until_power(wiring.ecog_lane(spec, plan)), progress))
+    median, mad = _common_baseline(power)
+    z_score = ZScore(median, mad)
+    observed = tuple([z_score.layer(block) for block in blocks] for blocks in power)
+    return Material(tuple(calibrations), tuple(embeddings), observed, median, mad)
+
+
+def spans(embeddings: Sequence[Block], observed: Sequence[Block], horizon_s: float) -> list[Span]:
+    """Where rows of embeddings, horizon_s later, lie within an observed block; one span for each run without a gap."""
+    found = []
+    for rows in embeddings:
+        later = rows.times + horizon_s
+        for block in observed:
+            inside = np.flatnonzero((later >= block.times[0]) & (later <= block.times[-1]))
+            if len(inside):
+                found.append(Span(rows, block, int(inside[0]), int(inside[-1]) + 1))
+    return found
+
+
+def aligned(span: Span, horizons_s: Sequence[float]) -> Aligned:
+    """The span's embeddings with what was observed at each horizon after them, side by side: (T, horizons x E)."""
+    grids = [put_on_grid(span.observed, span.times + horizon_s) for horizon_s in horizons_s]
+    data = np.concatenate([np.nan_to_num(grid.data) for grid in grids], axis=1)
+    bad = np.concatenate([bad_samples(grid) for grid in grids], axis=1)
+    heard_bad = bad_samples(span.rows, 1)[span.start : span.stop]
+    return Aligned(span.rows.data[span.start : span.stop], data, bad | heard_bad)
+
+
+def spectrograms(
+    material: Material, embedding: wiring.Embedding, spans: Sequence[Span], progress: Callable[[float], None]
+) -> list[Floats]:
+    """Log-mel of the causal stage on the rows of each span, (rows, mels)."""
+    found: dict[int, Block] = {}
+    for number, (one, blocks) in enumerate(zip(material.calibrations, material.embeddings, strict=True), start=1):
+        mels = run_chain(one.sound, wiring.spectrogram_lane(one.sound.spec, one.channel, embedding))
+        for rows in blocks:
+            found[id(rows)] = max(mels, key=lambda mel, rows=rows: _overlap_s(mel, rows))  # type: ignore[misc]
+        progress(number / len(material.calibrations))
+    return [spectrogram_at(found[id(span.rows)], span.times) for span in spans]
+
+
+def other_embeddings(
+    material: Material, embedding: wiring.Embedding, spans: Sequence[Span], progress: Callable[[float], None]
+) -> list[Floats]:
+    """What another Whisper of the same settings makes of the same sound, on the rows of each span."""
+    total, found = len(material.calibrations), {}
+    for number, (one, blocks) in enumerate(zip(material.calibrations, material.embeddings, strict=True)):
+        others = embedded(one.sound, one.channel, embedding, lambda share, n=number: progress((n + share) / total))  # type: ignore[misc]
+        found.update({id(rows): other for rows, other in zip(blocks, others, strict=True)})
+    return [found[id(span.rows)].data[span.start : span.stop] for span in spans]
+
+
+def _overlap_s(a: Block, b: Block) -> float:
+    return float(min(a.times[-1], b.times[-1]) - max(a.times[0], b.times[0]))
+
+
+def _one_spec(calibrations: Sequence[Calibration]) -> Spec:
+    first = calibrations[0].ecog.spec
+    for other in calibrations[1:]:
+        if (other.ecog.spec.channels, other.ecog.spec.rate_hz) != (first.channels, first.rate_hz):
+            raise UserError(
+                f"the recordings differ: {len(first.channels)} channels at {first.rate_hz:g} Hz in the first, "
+                f"{len(other.ecog.spec.channels)} at {other.ecog.spec.rate_hz:g} Hz in another; fit them one by one"
+            )
+    return first
+
+
+def _until_power(chain: Chain) -> Chain:
+    """The ECoG chain without its z-score, whose baseline is about to be found."""
+    kept = [(n, s) for n, s in zip(chain.names, chain.stages, strict=True) if n != "z_score"]
+    return Chain(kept)
+
+
+def _common_baseline(power: Sequence[Sequence[Block]]) -> tuple[Any, Any]:
+    blocks = [block for blocks in power for block in blocks]
+    data = np.concatenate([block.data for block in blocks])
+    bad = np.concatenate([np.asarray(block.extra["bad"], bool) for block in blocks])
+    return baseline(Block(data, np.arange(len(data), dtype=np.float64), 0, {"bad": bad}))
