@@ -17,7 +17,8 @@ def lag_profile(ridge: LaggedRidge) -> Doubles:
     """(L, E) share of each electrode's squared weights at each lag; zero where it has no weights."""
     energy = np.square(ridge.weights, dtype=np.float64).sum(axis=1)
     total = energy.sum(axis=0)
-    return energy / np.where(total > 0, total, 1.0)
+    share: Doubles = energy / np.where(total > 0, total, 1.0)
+    return share
 
 
 def best_lags(ridge: LaggedRidge) -> Doubles:

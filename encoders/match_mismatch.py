@@ -32,7 +32,8 @@ def match_mismatch(predicted: Floats, observed: Floats, bad: Mask, segment_rows:
     """
     count = len(predicted) // segment_rows
     shape = (count, segment_rows, predicted.shape[1])
-    p, o, masked = (np.asarray(x)[: count * segment_rows].reshape(shape) for x in (predicted, observed, bad))
+    p, o = (np.asarray(x, np.float64)[: count * segment_rows].reshape(shape) for x in (predicted, observed))
+    masked = np.asarray(bad, np.bool_)[: count * segment_rows].reshape(shape)
     alike = np.full((shape[2], count, count), np.nan)  # predicted segment, observed segment
     for e in range(shape[2]):
         x, y, ok = masked_standard(p[:, :, e].T, o[:, :, e].T, masked[:, :, e].T)  # (rows, segments)

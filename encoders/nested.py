@@ -66,10 +66,8 @@ def training_part(segments: Sequence[Aligned], training: Mask) -> list[Aligned]:
     parts, at = [], 0
     for segment in segments:
         inside = np.concatenate([[False], training[at : at + len(segment)], [False]])
-        starts, stops = (
-            np.flatnonzero(np.diff(inside.astype(np.int8)) == 1),
-            np.flatnonzero(np.diff(inside.astype(np.int8)) == -1),
-        )
-        parts += [segment.rows(a, b) for a, b in zip(starts, stops, strict=True) if b - a >= LEAST_RUN_ROWS]
+        edges = np.flatnonzero(inside[1:] != inside[:-1]).tolist()  # starts and stops in turn
+        runs = zip(edges[::2], edges[1::2], strict=True)
+        parts += [segment.rows(a, b) for a, b in runs if b - a >= LEAST_RUN_ROWS]
         at += len(segment)
     return parts

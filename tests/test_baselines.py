@@ -36,7 +36,7 @@ def followers(seed: int, lags: list[int], noise: float, rows: int = 3000) -> Ali
 
 def test_spectrogram_rows_are_those_nearest_to_the_frames() -> None:
     mel = regular(np.arange(100, dtype=np.float32)[:, None] ** 2, 100.0, 5.0)
-    times = 5.0 + 0.02 * np.arange(50)
+    times = np.array([5.0 + 0.02 * frame for frame in range(50)])
     found = spectrogram_at(mel, times)
     for frame in range(50):
         row = 2 * frame
@@ -123,8 +123,8 @@ def test_unique_shares_are_those_of_the_truth() -> None:
         (segments, lambda parts, w=w: fit_banded(parts, (6, 6), (6, 6), w, config))  # type: ignore[misc]
         for w in pair_weightings().values()
     ]
-    predictions = out_of_fold(jobs, purged_folds([rows], 3, 30), 1)
-    shares = unique_shares(*predictions, observed, bad)
+    together, one, two = out_of_fold(jobs, purged_folds([rows], 3, 30), 1)
+    shares = unique_shares(together, one, two, observed, bad)
     np.testing.assert_allclose(shares.together, 0.8, atol=0.08)
     np.testing.assert_allclose(shares.first, [0.8, 0, 0.4, 0], atol=0.08)
     np.testing.assert_allclose(shares.second, [0, 0.8, 0.4, 0], atol=0.08)

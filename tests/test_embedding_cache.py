@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from encoders.archive import cache_dir
 from encoders.weights import untrained_whisper
 from encoders.whisper import StreamingSettings
 from realtime import offline
@@ -56,7 +58,12 @@ def counted(embedding: wiring.Embedding, monkeypatch: pytest.MonkeyPatch) -> lis
     calls: list[int] = []
     whisper = embedding.stages.stages[-1]
     step = whisper.step
-    monkeypatch.setattr(whisper, "step", lambda x, state: (calls.append(len(x)), step(x, state))[1])
+
+    def counting(x: Block, state: object) -> object:
+        calls.append(len(x))
+        return step(x, state)
+
+    monkeypatch.setattr(whisper, "step", counting)
     return calls
 
 
@@ -100,7 +107,7 @@ def test_an_altered_part_is_made_again(
 
     with pytest.raises(KeyboardInterrupt):
         embedded(stream(), 0, embedding, stop)
-    path = embedding_cache.cache_dir() / "embeddings" / embedding_key(stream(), 0, embedding) / name
+    path = cache_dir() / "embeddings" / embedding_key(stream(), 0, embedding) / name
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     calls = counted(embedding, monkeypatch)
@@ -128,11 +135,9 @@ def test_the_key_is_what_was_heard_and_what_heard_it(embedding: wiring.Embedding
 
 
 def test_the_longest_unused_go_first(embedding: wiring.Embedding, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     monkeypatch.setattr(embedding_cache, "LIMIT_BYTES", 0)
     embedded(stream(2.5, seed=1), 0, embedding)
-    folder = embedding_cache.cache_dir() / "embeddings"
+    folder = cache_dir() / "embeddings"
     first = embedding_key(stream(2.5, seed=1), 0, embedding)
     os.utime(folder / first, (1, 1))
     embedded(stream(2.5, seed=2), 0, embedding)

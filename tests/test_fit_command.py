@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,12 @@ import numpy as np
 import pytest
 from scipy.signal import butter, sosfiltfilt
 
+from encoders.model_file import load_model, read_model
+from encoders.ridge import RidgeConfig
+from encoders.training import FitConfig
 from realtime.cli import main
+from realtime.commands import embedding_cache, judging
+from realtime.commands import fit as fit_command
 from realtime.sources.recording import Recording, save_folder
 from tests.rig import ECOG_HZ, SOUND_HZ, small_recording
 
@@ -44,34 +51,80 @@ def following(recording: Recording, electrode: int, lag_s: float = 0.1) -> Recor
     return replace(recording, streams={"sound": sound, "ecog": replace(ecog, data=data.astype(np.float32))})
 
 
+SMALL = RidgeConfig(components=16, lag_functions=6)
+
+
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path, dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("fit")
-    save_folder(following(small_recording(SECONDS, "fit"), electrode=3), folder / "calibration")
-    (folder / "rig.toml").write_text(CONFIG)
-    model, report = folder / "patient.safetensors", folder / "fit.json"
-    words = ["fit", folder / "calibration", "--config", folder / "rig.toml", "--out", model, "--json", report]
-    assert main([str(word) for word in words]) == 0
-    return folder, model, json.loads(report.read_text())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit_command, "FitConfig", partial(FitConfig, ridge=SMALL, epochs=2))
+        patch.setattr(judging, "FOLDS", 3)
+        save_folder(following(small_recording(SECONDS, "fit"), electrode=3), folder / "calibration")
+        (folder / "rig.toml").write_text(CONFIG)
+        model = folder / "patient.safetensors"
+        words = ["fit", folder / "calibration", "--config", folder / "rig.toml", "--out", model]
+        assert main([str(word) for word in words]) == 0
+        yield folder, model, json.loads((folder / "patient.json").read_text())
 
 
 def test_the_following_electrode_is_found(fitted: tuple[Path, Path, dict[str, Any]]) -> None:
     _, _, report = fitted
-    assert report["electrodes"] == ["A1", "A2", "A3", "A4", "A5", "A6"]
-    shown = report["training"]["validation_r"][report["training"]["kind"]]
-    assert int(np.argmax(shown)) == 3
-    assert shown[3] > 0.3
+    assert [row["name"] for row in report["electrodes"]] == ["A1", "A2", "A3", "A4", "A5", "A6"]
+    best = report["electrodes"][3]
+    assert best["r"] > 0.3
+    assert best["p_fdr"] < 0.05
+    assert best["r_low"] < best["r"] < best["r_high"]
+    assert abs(best["lag_ms"] - 100) <= 40
+    assert set(best["baselines"]) == {"ridge", "spectrogram", "rate", "untrained"}
+    assert all(row["r"] < best["null_p99"] + 0.1 for row in report["electrodes"] if row is not best)
+
+
+def test_the_report_says_what_trust_needs(fitted: tuple[Path, Path, dict[str, Any]]) -> None:
+    folder, _, report = fitted
+    assert set(report["seconds"]) == {"embed", "fit", "evaluate"}
+    assert {"name": "AUX", "why": "no electrode: excluded by the configuration"} in report["excluded"]
+    assert report["whisper"]["name"] == "tiny.en"
+    assert report["machine"]["cores"]
+    assert report["simulated"] is False
+    assert len(report["horizons"]["r"]["model"]) == len(report["horizons"]["horizons_s"])
+    page = (folder / "patient.html").read_text()
+    assert "SIMULATED" not in page
+    assert page.count("data:image/png;base64") >= 5
+    assert "not measured" in page
+
+
+def test_a_second_run_reads_its_embeddings_and_gives_the_same_model(
+    fitted: tuple[Path, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, model, _ = fitted
+
+    def embeds_nothing(*_: object) -> None:
+        raise AssertionError("the embeddings are in the cache")
+
+    monkeypatch.setattr(embedding_cache, "_save_part", embeds_nothing)
+    words = ["fit", folder / "calibration", "--config", folder / "rig.toml", "--out", folder / "b.safetensors"]
+    assert main([str(word) for word in (*words, "--quick")]) == 0
+    assert load_model(folder / "b.safetensors")[1].training["recordings"] == load_model(model)[1].training["recordings"]
+    assert not (folder / "b.html").exists()
+    first, second = (read_model(path).tensors for path in (model, folder / "b.safetensors"))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
 def test_the_model_is_evaluated_on_a_recording(fitted: tuple[Path, Path, dict[str, Any]], capsys: Any) -> None:
     folder, model, _ = fitted
     scores = folder / "scores.json"
     words = ["evaluate", folder / "calibration", "--model", model, "--channel", "stimulus", "--json", scores]
+    words += ["--report", folder / "scores.html"]
     assert main([str(word) for word in words]) == 0
     rows = {row["name"]: row for row in json.loads(scores.read_text())["electrodes"]}
     assert rows["A4"]["r"] > rows["A4"]["null_p99"]
     assert rows["A4"]["p_fdr"] < 0.05
-    assert "A4" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "A4" in said.out
+    assert "the model was fitted to calibration" in said.err
+    assert json.loads(scores.read_text())["recordings"] == [{"name": "calibration", "fitted_to": True}]
+    assert "say nothing of other recordings" in (folder / "scores.html").read_text()
 
 
 def test_the_other_channel_of_the_sound_predicts_nothing(fitted: tuple[Path, Path, dict[str, Any]]) -> None:

@@ -107,7 +107,7 @@ def _part_file(folder: Path, number: int) -> Path:
 
 
 def _save_part(folder: Path, number: int, blocks: Sequence[Block]) -> None:
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for i, block in enumerate(blocks):
         arrays = {"data": block.data, "times": block.times, **{f"extra.{k}": v for k, v in block.extra.items()}}
         tensors |= {f"{i}.{name}": torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}

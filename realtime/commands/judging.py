@@ -113,11 +113,10 @@ def judge(material: Material, embedding: wiring.Embedding, config: FitConfig, re
     with working("null by shifts and by random phases"):
         scores = score_predictions(shown, observed, bad, 1 / FRAME_S, config.seed)
     whole = result.model if isinstance(result.model, LaggedRidge) else _ridge(config.ridge, config.horizon_s, segments)
-    parts = (predictions[name] for name in ("together", "first", "second"))
     return Judgement(
         scores=scores,
         baselines={name: correlation(predictions[name], observed, bad) for name in BASELINES},
-        shares=unique_shares(*parts, observed, bad),
+        shares=unique_shares(predictions["together"], predictions["first"], predictions["second"], observed, bad),
         ceiling=noise_ceiling(observed, bad, source),
         lags_s=np.where(np.isfinite(scores.r), best_lags(whole), np.nan),
         profile=lag_profile(whole),
@@ -168,8 +167,8 @@ def _predict(
 
 
 def _ridge(config: RidgeConfig, horizon_s: float, segments: Sequence[Aligned]) -> LaggedRidge:
-    parts = ([getattr(s, name) for s in segments] for name in ("embeddings", "observed", "bad"))
-    return fit_ridge(*parts, replace(config, horizon_s=horizon_s))
+    embeddings, observed = [s.embeddings for s in segments], [s.observed for s in segments]
+    return fit_ridge(embeddings, observed, [s.bad for s in segments], replace(config, horizon_s=horizon_s))
 
 
 def _banded(widths: tuple[int, int], weightings: Sequence[tuple[float, float]], segments: Sequence[Aligned]) -> Model:

@@ -89,7 +89,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, float | np.floating):
-        return f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
+        return f"{value:.3f}" if -100 < float(value) < 100 else f"{value:.1f}"
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value))
     return str(value)
