@@ -125,7 +125,7 @@ def run_case(
     """
     with tempfile.TemporaryDirectory(prefix="corticast-bench-") as name:
         folder = Path(name)
-        _write_files(folder, case, random_weights)
+        write_files(folder, case, random_weights)
         with Children(folder) as children:
             _start_sources(children, folder, case)
             client = _start_client(children, folder, seconds, warm_up_s)
@@ -173,7 +173,8 @@ def _cpu_s(engine: Child) -> float | None:
 # ---------------------------------------------------------------- files
 
 
-def _write_files(folder: Path, case: Case, random_weights: bool) -> None:
+def write_files(folder: Path, case: Case, random_weights: bool) -> None:
+    """Sound, model and configuration of a case."""
     np.save(folder / "sound.npy", speech())
     whisper = whisper_weights(case.model, random_weights)
     file = ""

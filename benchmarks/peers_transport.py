@@ -11,13 +11,13 @@ import numpy as np
 
 from benchmarks.peers import Peer, compared
 from benchmarks.processes import Children
-from benchmarks.transport_client import RECEIVERS
 from realtime.commands.console import working
 from realtime.errors import UserError
 
 CHANNELS, RATE_HZ = 256, 2000.0
 TURNS, WINDOWS = 3, 4
 STREAM = "bench-transport"
+RECEIVERS = ("ours", "MNE-LSL", "ezmsg-lsl")
 Skipped = Callable[[str, str], None]
 Figures = dict[str, Any]
 

@@ -126,10 +126,10 @@ class Children:
             if said is not None and said.get("state") == state:
                 return said
             if said is None:
-                self._require_all()
+                self.require_all()
         raise UserError(f"bench: {child.name} was not {state} within {timeout_s:g} s: close other programs, run again")
 
-    def _require_all(self) -> None:
+    def require_all(self) -> None:
         for child in self._all:
             reason = child.ended()
             if reason is not None:

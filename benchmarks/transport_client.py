@@ -1,4 +1,4 @@
-"""One receiver of the transport comparison: ours, MNE-LSL's or ezmsg-lsl's, in a process of its own.
+"""One receiver of the transport comparison: ours, plain pylsl, MNE-LSL's or ezmsg-lsl's, in a process of its own.
 
 Each notes, when it holds new rows as a NumPy array, the newest counter (channel 0) and the time.
 """
@@ -18,10 +18,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.processes import stop_with_parent, tell
+from realtime.block import Block, Spec
+from realtime.clock import Clock
+from realtime.ring import Ring
+from realtime.sources.lsl import LslInlet, StreamQuery, local_clock, pump
 
 WARM_UP_S = 1.0
 WAIT_S = 20.0
 POLL_S = 0.002
+RING_S = 30.0
+_parked: list[Any] = []
 
 
 class Notes:
@@ -50,25 +56,39 @@ class Notes:
         return len(self.cpu_ms) < self._windows
 
 
-def ours(name: str, notes: Notes, stop: threading.Event) -> None:
-    """What a lane does: pull into a ring, with regular times."""
-    from realtime.block import Block
-    from realtime.clock import Clock
-    from realtime.ring import Ring
-    from realtime.sources.lsl import LslInlet, StreamQuery, local_clock
+class NotedRing(Ring):
+    """A ring that notes when rows are in it, and ends the pump when there are enough notes."""
 
+    def __init__(self, spec: Spec, ring_s: float, notes: Notes, stop: threading.Event) -> None:
+        super().__init__(round(ring_s * spec.rate_hz), (len(spec.channels),))
+        self._notes, self._stop = notes, stop
+
+    def write(self, block: Block) -> None:
+        super().write(block)
+        if not self._notes.add(float(block.data[-1, 0]), local_clock()):
+            self._stop.set()
+
+
+def ours(name: str, notes: Notes, stop: threading.Event) -> None:
+    """What a lane does: `pump` into a ring, with regular times."""
     inlet = LslInlet(StreamQuery(name), WAIT_S).connect()
-    clock, ring = Clock(inlet.spec.rate_hz), Ring(round(30 * inlet.spec.rate_hz), (len(inlet.spec.channels),))
-    state = clock.initial_state()
-    inlet.open()
+    ring = NotedRing(inlet.spec, RING_S, notes, stop)
+    pump(inlet, Clock(inlet.spec.rate_hz), ring, lambda _event: None, stop)
+
+
+def plain(name: str, notes: Notes, stop: threading.Event) -> None:
+    """The least that a Python program can do: block on an inlet, into an array made once."""
+    pylsl: Any = importlib.import_module("pylsl")
+    (info,) = pylsl.resolve_byprop("name", name, 1, WAIT_S)
+    inlet = pylsl.StreamInlet(info, max_buflen=60)
+    rows = max(32, round(0.25 * info.nominal_srate()))
+    array = np.empty((rows, info.channel_count()), np.float32)
     going = True
     while going and not stop.is_set():
-        data, raw = inlet.pull(0.1)
-        spans, state = clock.stamp(raw, state)
-        for span in spans:
-            ring.write(Block(data[span.start : span.start + len(span.times)], span.times, span.index))
-        if len(raw):
-            going = notes.add(float(data[-1, 0]), local_clock())
+        _, stamps = inlet.pull_chunk(0.1, rows, dest_obj=array, min_samples=1, as_numpy=True)
+        if len(stamps):
+            going = notes.add(float(array[len(stamps) - 1, 0]), local_clock())
+    _parked.append(inlet)  # destroying one can abort the process
 
 
 def mne_lsl(name: str, notes: Notes, stop: threading.Event) -> None:
@@ -89,7 +109,6 @@ def mne_lsl(name: str, notes: Notes, stop: threading.Event) -> None:
 def ezmsg_lsl(name: str, notes: Notes, stop: threading.Event) -> None:
     """Its inlet alone, without ezmsg's own messages between processes, which would come on top."""
     package: Any = importlib.import_module("ezmsg.lsl.inlet")
-    from realtime.sources.lsl import local_clock
 
     async def receive() -> None:
         producer = package.LSLInletProducer(info=package.LSLInfo(name=name))
@@ -102,7 +121,7 @@ def ezmsg_lsl(name: str, notes: Notes, stop: threading.Event) -> None:
     asyncio.run(receive())
 
 
-RECEIVERS = {"ours": ours, "MNE-LSL": mne_lsl, "ezmsg-lsl": ezmsg_lsl}
+RECEIVERS = {"ours": ours, "pylsl": plain, "MNE-LSL": mne_lsl, "ezmsg-lsl": ezmsg_lsl}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -140,9 +140,9 @@ class Engine:
         self.adapter.switch(on)
 
     def samples(self) -> dict[str, dict[str, int]]:
-        """Rows received, lost and skipped of each lane."""
+        """Rows received, lost and skipped of each lane: together what its source owed since its first row."""
         return {
-            lane.name: {"received": lane.counts.received, "lost": lane.lost, "skipped": lane.skipped}
+            lane.name: {"received": lane.received, "lost": lane.lost, "skipped": lane.skipped}
             for lane in (self.sound, self.ecog)
         }
 

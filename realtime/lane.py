@@ -76,6 +76,11 @@ class Lane:
         self._threads: list[threading.Thread] = []
 
     @property
+    def received(self) -> int:
+        """Rows pulled and neither skipped nor overwritten: received + lost + skipped is what the source owed."""
+        return self.counts.received - self.skipped - self._cursor.overrun
+
+    @property
     def lost(self) -> int:
         """Rows that never arrived, were overwritten in the ring before they were read, or came while no engine ran."""
         return self.counts.lost + self._cursor.overrun + self.missed
@@ -160,7 +165,8 @@ class Lane:
         states = dict(zip(self.chain.names, self.state, strict=True))
         kept = {name: deepcopy(states[name]) for name in ("repair", "z_score") if name in states}
         counts = self.counts
-        return LaneState(counts.received, self.lost, self.skipped, counts.resets, newest_time_s, **kept)
+        pulled = counts.received - self._cursor.overrun  # what was overwritten is among the lost
+        return LaneState(pulled, self.lost, self.skipped, counts.resets, newest_time_s, **kept)
 
     def _skip_if_late(self) -> None:
         if self._cursor.behind <= self._backlog_rows:

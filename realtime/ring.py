@@ -13,17 +13,17 @@ from realtime.block import Block
 class Ring:
     """The last rows of a stream in fixed memory.
 
-    Every row is stored twice, a capacity apart, so that any run of rows up to the capacity is one
-    contiguous view. Positions count the rows written, gaps aside; `index` of a block handed out is the
-    stream's own, lost rows included.
+    A row is copied in once and out once: a view handed out would change under a reader that the writer laps, and
+    to be one piece it would need every row stored twice. Positions count the rows written, gaps aside; `index` of a
+    block handed out is the stream's own, lost rows included.
     """
 
     def __init__(self, capacity: int, features: tuple[int, ...], dtype: np.dtype[np.floating] | type = np.float32):
         if capacity < 1:
             raise ValueError(f"a ring needs room for at least one row, found {capacity}")
         self.capacity = capacity
-        self._data = np.zeros((2 * capacity, *features), dtype)
-        self._times = np.zeros(2 * capacity)
+        self._data = np.full((capacity, *features), 0, dtype)  # full touches its memory now, not while rows come in
+        self._times = np.zeros(capacity)
         self._segments: deque[tuple[int, int]] = deque()  # (position, stream index) where each run begins
         self._written = 0
         self._claimed = 0  # what the writer is about to have written: rows a capacity before it are no longer safe
@@ -52,13 +52,9 @@ class Ring:
             if not self._segments or block.index != self._next_index:
                 self._segments.append((position, block.index))
             self._claimed = position + count
-        at = position % self.capacity
-        head = min(count, self.capacity - at)
-        for offset in (0, self.capacity):
-            self._data[offset + at : offset + at + head] = block.data[:head]
-            self._times[offset + at : offset + at + head] = block.times[:head]
-            self._data[offset : offset + count - head] = block.data[head:]
-            self._times[offset : offset + count - head] = block.times[head:]
+        for rows, places in self._pieces(position, count):
+            self._data[places] = block.data[rows]
+            self._times[places] = block.times[rows]
         with self._changed:
             self._written = position + count
             self._next_index = block.end
@@ -66,6 +62,21 @@ class Ring:
             while len(self._segments) > 1 and self._segments[1][0] <= oldest:
                 self._segments.popleft()
             self._changed.notify_all()
+
+    def _copy(self, start: int, stop: int, index: int) -> Block:
+        """Rows of positions start to stop - 1."""
+        data = np.empty((stop - start, *self._data.shape[1:]), self._data.dtype)
+        times = np.empty(stop - start)
+        for rows, places in self._pieces(start, stop - start):
+            data[rows] = self._data[places]
+            times[rows] = self._times[places]
+        return Block(data, times, index)
+
+    def _pieces(self, position: int, count: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Of `count` rows from a position on: which rows lie where, up to the end of the memory and from its start."""
+        at = position % self.capacity
+        head = min(count, self.capacity - at)
+        return (slice(0, head), slice(at, at + head)), (slice(head, count), slice(0, count - head))
 
     def close(self) -> None:
         """Nothing more will come: wakes every waiting reader."""
@@ -112,8 +123,7 @@ class Cursor:
             start = self._position
             if max_rows is not None:
                 stop = min(stop, start + max_rows)
-            at = start % ring.capacity
-            block = Block(ring._data[at : at + stop - start].copy(), ring._times[at : at + stop - start].copy(), index)
+            block = ring._copy(start, stop, index)
             with ring._changed:
                 self._drop_overrun()
             lost = self._position - start

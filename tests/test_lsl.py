@@ -160,9 +160,11 @@ def test_other_number_formats_become_float32(format_: int) -> None:
 
 
 def pull(inlet: LslInlet, rows: int) -> tuple[npt.NDArray[np.float32], Times]:
-    parts = [inlet.pull(10)]
-    while sum(len(raw) for _, raw in parts) < rows and len(parts[-1][1]):
-        parts.append(inlet.pull(10))
+    parts: list[tuple[npt.NDArray[np.float32], Times]] = []
+    while sum(len(raw) for _, raw in parts) < rows:
+        data, raw = inlet.pull(10)
+        assert len(raw), "nothing came"
+        parts.append((data.copy(), raw))
     return np.concatenate([data for data, _ in parts]), np.concatenate([raw for _, raw in parts])
 
 

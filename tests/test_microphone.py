@@ -120,7 +120,7 @@ def pulled(inlet: LslInlet, rows: int) -> tuple[np.ndarray, np.ndarray]:
     while sum(map(len, stamps)) < rows:
         part, times = inlet.pull(PATIENCE_S)
         assert len(times), "no more came"
-        data.append(part)
+        data.append(part.copy())
         stamps.append(times)
     return np.concatenate(data), np.concatenate(stamps)
 

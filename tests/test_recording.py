@@ -217,7 +217,7 @@ def collect(inlet: LslInlet, rows: int) -> tuple[npt.NDArray[np.float32], Times]
     while sum(len(raw) for _, raw in parts) < rows:
         data, raw = inlet.pull(20)
         assert len(raw), "the stream ended early"
-        parts.append((data, raw))
+        parts.append((data.copy(), raw))
     return np.concatenate([data for data, _ in parts]), np.concatenate([raw for _, raw in parts])
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import json
+import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -12,19 +16,31 @@ from rich.live import Live
 from realtime.carried import StateFolder
 from realtime.commands.console import console, say
 from realtime.commands.health import health, latency_table, lead_table, status_line
-from realtime.commands.session import Session, open_monitor, open_session, recording, require_free
+from realtime.commands.search import StreamSearch
+from realtime.commands.window import open_monitor
 from realtime.config import Config, checked, load_config
 from realtime.errors import UserError
 from realtime.manners import ask_system
-from realtime.sinks.recording_status import is_alive, read_status, trouble
+from realtime.sinks.recording_status import is_alive, read_status, require_free, trouble
 
+if TYPE_CHECKING:
+    from realtime.commands.session import Session
+
+SLOW_TO_LOAD = "realtime.commands.session"  # torch and Whisper: 3 s
 REFRESH_S = 0.5
 LINE_EVERY_S = 10.0
 LONG_WAIT_S = 600.0  # for the streams of a session that was running: they come back
 
 
 def run(options: argparse.Namespace) -> int:
-    """options.supervised: a folder of the supervisor's, for the state; `ready` in it says that the engine runs."""
+    """options.supervised: a folder of the supervisor's, for the state; `ready` in it says that the engine runs.
+
+    options.standby: all is loaded, and this process waits until the supervisor tells it to take over.
+    """
+    if options.standby:
+        importlib.import_module(SLOW_TO_LOAD)
+        if not _told_to_take_over(options):
+            return 0
     config = _with_options(load_config(options.config), options)
     require_free(config.record.file, config.engine.name)
     folder: Path | None = options.supervised
@@ -32,7 +48,10 @@ def run(options: argparse.Namespace) -> int:
     if restarted:
         config = config.model_copy(update={"engine": config.engine.model_copy(update={"wait_s": LONG_WAIT_S})})
     state = None if folder is None else StateFolder(folder)
-    session = open_session(config, on_event=_say_event, state=state)
+    search = StreamSearch(config)  # while the rest is loaded
+    from realtime.commands.session import open_session, recording
+
+    session = open_session(config, on_event=_say_event, state=state, search=search)
     engine = session.engine
     window = None if options.no_monitor else open_monitor(config.engine.name)
     passed = 0.0
@@ -58,6 +77,17 @@ def run(options: argparse.Namespace) -> int:
         if isinstance(lane.error, UserError):
             raise lane.error
     return 1 if engine.failed.is_set() else 0
+
+
+def _told_to_take_over(options: argparse.Namespace) -> bool:
+    """Waits for the supervisor's word, which brings what is left of --seconds; False where it ended instead."""
+    try:
+        word = sys.stdin.readline()
+    except KeyboardInterrupt:
+        return False
+    if word:
+        options.seconds = json.loads(word)["seconds"]
+    return bool(word)
 
 
 def _with_options(config: Config, options: argparse.Namespace) -> Config:

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-monitor", action="store_true", help="open no window")
     parser.add_argument("--no-supervisor", action="store_true", help="do not start the engine again when it dies")
     parser.add_argument("--supervised", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--standby", action="store_true", help=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace) -> int:

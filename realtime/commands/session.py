@@ -15,19 +15,20 @@ from realtime.block import Block, Spec
 from realtime.carried import StateFolder
 from realtime.commands import wiring
 from realtime.commands.console import say, working
+from realtime.commands.search import StreamSearch
 from realtime.commands.window import open_monitor
 from realtime.config import Config
 from realtime.engine import Engine, EngineSettings
 from realtime.errors import UserError
 from realtime.pick import channel_number
 from realtime.sinks.keeper import start_recording
-from realtime.sinks.recording_status import is_alive, read_status, stop_recording
+from realtime.sinks.recording_status import goes_on_for, stop_recording
 from realtime.sources.lsl import LslInlet, StreamQuery
 from realtime.sources.pump import Event
 
 RECORDER_BACK_S = 5.0
 
-__all__ = ["Session", "open_monitor", "open_session", "recording", "require_free"]
+__all__ = ["Session", "open_monitor", "open_session", "recording"]
 
 
 @dataclass
@@ -47,13 +48,17 @@ def open_session(
     on_aligned: Callable[[Block], None] | None = None,
     on_event: Callable[[Event], None] | None = None,
     state: StateFolder | None = None,
+    search: StreamSearch | None = None,
 ) -> Session:
-    """Find the streams, check them against model and settings, load Whisper, make the engine. Raises UserError."""
+    """Find the streams, check them against model and settings, load Whisper, make the engine. Raises UserError.
+
+    search: one that was begun earlier.
+    """
+    search = search or StreamSearch(config)
     wiring.bound_threads(config.engine.threads)
     model, header = load_model(config.model.file) if config.model.file else (None, None)
     with working("finding the streams"):
-        sound = _connect(config.sound, config.engine.wait_s)
-        ecog = _connect(config.ecog, config.engine.wait_s)
+        sound, ecog = search.inlets()
     for warning in dict.fromkeys((*sound.warnings, *ecog.warnings)):
         say(f"warning: {warning}")
     _check_sound(sound.spec, config.sound.channel)
@@ -86,10 +91,6 @@ def open_session(
         adapt=config.model.adapt,
     )
     return Session(engine, header, embedding, (sound, ecog))
-
-
-def _connect(table: Any, wait_s: float) -> LslInlet:
-    return LslInlet(StreamQuery(table.name, table.type, table.source_id), wait_s).connect()
 
 
 def _check_sound(spec: Spec, channel: str | int) -> None:
@@ -126,7 +127,7 @@ def recording(config: Config, session: Session, goes_on: Callable[[], bool] = la
     if path is None:
         yield None
         return
-    if _goes_on(path, config.engine.name):
+    if goes_on_for(path, config.engine.name):
         say(f"the recording {path} goes on")
         session.engine.results.wait_for_consumers(RECORDER_BACK_S)  # or its first rows and anchors would be missing
     else:
@@ -148,24 +149,9 @@ def _start(path: Path, config: Config, session: Session) -> None:
         start_recording(path, _unique([*queries, *results]), config.engine.name)
 
 
-def _goes_on(path: Path, engine: str) -> bool:
-    """Whether this file is being recorded for an engine of this name: one that has crashed."""
-    status = read_status(path)
-    return status is not None and status.engine == engine and is_alive(status)
-
-
 def _recorded(config: Config, name: str) -> bool:
     return config.record.sound or not name.endswith(".sound")
 
 
 def _unique(queries: list[StreamQuery]) -> list[StreamQuery]:
     return list(dict.fromkeys(queries))
-
-
-def require_free(path: Path | None, engine: str) -> None:
-    """Raise UserError where a recording is to go to a file that exists: told before anything else is done.
-
-    One that is still being recorded for an engine of this name, which has crashed, will go on.
-    """
-    if path is not None and path.exists() and not _goes_on(path, engine):
-        raise UserError(f"{str(path)!r} exists already and is not written over: choose another file name")

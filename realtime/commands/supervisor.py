@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -21,17 +22,20 @@ APART = os.name == "posix"  # elsewhere Ctrl-C reaches the engine by itself
 MEANT = (0, 2, 130)  # ends that are no accident: done, a user's mistake, Ctrl-C
 SHORT_S = 30.0  # an engine that ran for less than this has died at once
 SHORT_LIVES = 3  # in a row, before it is given up
+STANDBY_S = 5.0  # after an engine has begun, when the next one is loaded: not while it starts itself
 
 
 class Supervisor:
     """One engine at a time, until it ends as meant, is stopped, or dies at once again and again.
 
+    Beside it another process waits that has loaded all libraries, so that a death costs their 3 s no more.
     Its folder lives as long as the session: the engine keeps its state there, and says in `ready` that it runs.
     """
 
     def __init__(self, options: argparse.Namespace, folder: Path):
         self._options, self._folder = options, folder
         self._engine: subprocess.Popen[bytes] | None = None
+        self._standby: subprocess.Popen[bytes] | None = None
         self._window: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._began_s = 0.0
@@ -51,8 +55,9 @@ class Supervisor:
                     return status if status > 0 else 1
                 say(f"the engine died ({_why(status)}): starting it again")
         finally:
-            if self._window is not None:
-                self._window.terminate()
+            for process in (self._window, self._standby):
+                if process is not None:
+                    process.terminate()
 
     def stop(self, *_: object) -> None:
         """Ask the engine to end in good order; asked again, it is ended. As a signal's handler."""
@@ -65,8 +70,8 @@ class Supervisor:
         return self._folder / "ready"
 
     def _one(self) -> int:
-        # In a session of its own: Ctrl-C reaches it through us alone, and once.
-        self._engine = subprocess.Popen(self._command(), start_new_session=APART)
+        started_s = time.monotonic()
+        self._engine = self._taken_over() or self._begin(self._seconds_words())
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return self._engine.wait(POLL_S)
@@ -74,6 +79,24 @@ class Supervisor:
                 self._began_s = time.monotonic()
                 if not self._options.no_monitor:
                     self._window = open_monitor(self._ready.read_text(encoding="utf-8"))
+            if self._standby is None and self._began_s and time.monotonic() - started_s > STANDBY_S:
+                self._standby = self._begin(["--standby"], stdin=subprocess.PIPE)
+
+    def _begin(self, words: list[str], stdin: int | None = None) -> subprocess.Popen[bytes]:
+        # In a session of its own: Ctrl-C reaches it through us alone, and once.
+        return subprocess.Popen([*self._command(), *words], start_new_session=APART, stdin=stdin)
+
+    def _taken_over(self) -> subprocess.Popen[bytes] | None:
+        """The process that stood by, told to go on; None where there is none that lives."""
+        process, self._standby = self._standby, None
+        if process is None or process.stdin is None or process.poll() is not None:
+            return None
+        try:
+            process.stdin.write(json.dumps({"seconds": self._seconds_left()}).encode() + b"\n")
+            process.stdin.close()
+        except OSError:  # it has just died
+            return None
+        return process
 
     def _command(self) -> list[str]:
         words = [str(self._options.config), "--no-monitor", "--no-supervisor", "--supervised", str(self._folder)]
@@ -81,9 +104,11 @@ class Supervisor:
             value = getattr(self._options, name)
             words += [f"--{name}={value}"] if value is not None else []
         words += ["--adapt"] if self._options.adapt else []
-        left = self._seconds_left()
-        words += [f"--seconds={left}"] if left is not None else []
         return [sys.executable, "-m", "realtime.cli", "run", *words]
+
+    def _seconds_words(self) -> list[str]:
+        left = self._seconds_left()
+        return [f"--seconds={left}"] if left is not None else []
 
     def _seconds_left(self) -> float | None:
         seconds: float | None = self._options.seconds

@@ -62,6 +62,21 @@ def is_alive(status: Status | None) -> bool:
     return MODULE.encode() in command
 
 
+def goes_on_for(path: Path, engine: str) -> bool:
+    """Whether this file is being recorded for an engine of this name: one that has crashed."""
+    status = read_status(path)
+    return status is not None and status.engine == engine and is_alive(status)
+
+
+def require_free(path: Path | None, engine: str) -> None:
+    """Raise UserError where a recording is to go to a file that exists: told before anything else is done.
+
+    One that is still being recorded for an engine of this name, which has crashed, will go on.
+    """
+    if path is not None and path.exists() and not goes_on_for(path, engine):
+        raise UserError(f"{str(path)!r} exists already and is not written over: choose another file name")
+
+
 def trouble(path: Path) -> str:
     """What the operator should know of a recording that is meant to go on; empty where all is well."""
     status = read_status(path)

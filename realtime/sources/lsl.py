@@ -167,7 +167,8 @@ class LslInlet:
     def pull(self, timeout_s: float) -> tuple[npt.NDArray[np.float32], Times]:
         """Wait for rows: data float32 (n, channels) and raw stamps float64 (n,), n = 0 if none came.
 
-        Raises ConnectionError where the source is gone for good (it has no source_id).
+        The next pull overwrites the data. Raises ConnectionError where the source is gone for good (it has no
+        source_id).
         """
         try:
             _, stamps = self._inlet.pull_chunk(
@@ -175,7 +176,7 @@ class LslInlet:
             )
         except LostError:
             raise ConnectionError(f"stream {self.spec.name!r} is gone, and without a source_id it stays so") from None
-        return self._buffer[: len(stamps)].astype(np.float32), np.array(stamps, np.float64)
+        return self._buffer[: len(stamps)].astype(np.float32, copy=False), np.array(stamps, np.float64)
 
     def time_correction(self, timeout_s: float = 5.0) -> float:
         """Seconds to add to the source's stamps. The first call takes about 0.7 s. Raises TimeoutError."""
