@@ -1,6 +1,7 @@
 """A source process of the latency benchmark: sound or ECoG over LSL in real time, with a sample counter in a channel.
 
-Stamps are those of a plain LSL program: the newest row's is the time at which it is pushed. What was pushed when is
+Stamps are those of a plain LSL program: the newest row's is the time at which it is pushed. With --beat they are those
+of an amplifier: the time of sampling, with 0.5 ms of jitter, however busy this machine is. What was pushed when is
 kept, and written to a file at the end.
 """
 
@@ -25,6 +26,7 @@ NOISE_S, NOISE_NUMBERS = 2.0, 4e6  # repeated; the longest, and the most
 NOISE_UV = 20.0
 COUNTER = "counter"
 BEAT_HZ, BEAT_DEPTH = 4.0, 0.8
+JITTER_S = 5e-4  # of a chunk's stamps, SD, with --beat
 TONES = {"sound": (0, 5884.0, 0.1), "ecog": (1, 100.0, 500.0)}  # channel, Hz (a mel band's middle), amplitude
 
 
@@ -59,13 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--channels", type=int, default=2)
     parser.add_argument("--sound", type=Path, help=".npy of the samples, for kind sound")
     parser.add_argument("--drift-ppm", type=float, default=0.0, help="by which it samples faster than its stated rate")
-    parser.add_argument("--beat", action="store_true", help="add a tone that swells with LSL's clock")
+    parser.add_argument(
+        "--beat", action="store_true", help="add a tone that swells with LSL's clock, and stamp as sampled"
+    )
     parser.add_argument("--log", type=Path, required=True, help=".npz of what was pushed when")
     options = parser.parse_args(arguments)
     stop = stop_with_parent()
     outlet, make = _sound(options) if options.kind == "sound" else _ecog(options)
     chunk = max(1, round(CHUNK_S * options.rate_hz))
     pace_hz = options.rate_hz * (1.0 + 1e-6 * options.drift_ppm)
+    jitter = np.random.default_rng(0)
     ends = np.zeros(round(LONGEST_S / CHUNK_S), np.int64)
     pushed = np.zeros(len(ends))
     chunks, sent, late = 0, 0, 0
@@ -78,11 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         now = local_clock()
         rows = max(1, int((now - start) * pace_hz - sent) // chunk) * chunk
         late += rows - chunk
-        data = make(sent, rows)
+        data, stamps = make(sent, rows), now - np.arange(rows - 1, -1, -1) / pace_hz
         if options.beat:
             sampled_s = start + np.arange(sent + 1, sent + rows + 1) / pace_hz
             data[:, TONES[options.kind][0]] += beat_rows(options.kind, options.rate_hz, sent, sampled_s)
-        block = Block(data, now - np.arange(rows - 1, -1, -1) / pace_hz, sent)
+            stamps = sampled_s + jitter.normal(0.0, JITTER_S)
+        block = Block(data, stamps, sent)
         pushed[chunks] = local_clock()
         outlet.push(block)
         sent += rows

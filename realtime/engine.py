@@ -146,6 +146,17 @@ class Engine:
             for lane in (self.sound, self.ecog)
         }
 
+    def clocks(self) -> dict[str, dict[str, float]]:
+        """How each lane's source keeps time: faster than stated by ppm, stamps that jitter by ms, offset in seconds."""
+        return {
+            lane.name: {
+                "rate_ppm": round(lane.counts.rate_ppm, 2),
+                "jitter_ms": round(1e3 * lane.counts.jitter_s, 3),
+                "offset_s": lane.counts.offset_s,
+            }
+            for lane in (self.sound, self.ecog)
+        }
+
     def _publish_predicted(self, y: Block, step: Step) -> None:
         if len(y) and self._has_model:
             self.results.predicted.push(y)
@@ -226,6 +237,7 @@ class Engine:
             "samples": self.samples(),
             "latency_ms": self.telemetry.facts(),
             **({} if self.adapter is None else self.adapter.facts),
+            "clocks": self.clocks(),
             **self.facts_now,
         }
         self._tell({"event": "settings", **facts, **settings.facts})

@@ -3,55 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime.block import Block, Spec, Times
+from realtime.block import Block, Times
 from realtime.clock import Clock
 from realtime.repair import Repair
 from realtime.ring import Ring
 from realtime.sources.pump import Counts, Event, pump
 from realtime.sources.recording import RecordedStream, to_blocks
-
-RATE_HZ = 500.0
-Rows = npt.NDArray[np.float32]
-
-
-@dataclass
-class Script:
-    """A source that has sent all it will: rows with their stamps and the time that each chunk arrived."""
-
-    counter: npt.NDArray[np.int64]
-    stamps: Times
-    arrivals: Times  # of each row, if it came by itself
-    chunk: int = 5
-    spec: Spec = field(default_factory=lambda: Spec("s", RATE_HZ, ("count", "a")))
-    stop: threading.Event = field(default_factory=threading.Event)
-    at: int = 0
-    now_s: float = 0.0
-
-    def open(self) -> None: ...
-    def close(self) -> None: ...
-
-    def time_correction(self) -> float:
-        return 0.0
-
-    def now(self) -> float:
-        return self.now_s
-
-    def pull(self, _timeout_s: float) -> tuple[Rows, Times]:
-        rows = slice(self.at, self.at + self.chunk)
-        self.at = min(self.at + self.chunk, len(self.stamps))
-        self.now_s = float(self.arrivals[self.at - 1])
-        if self.at == len(self.stamps):
-            self.stop.set()
-        return np.stack([self.counter[rows]] * 2, axis=1).astype(np.float32), self.stamps[rows]
+from tests.scripted import RATE_HZ, Script, only, sent, without
 
 
 @dataclass
@@ -91,24 +56,6 @@ def _check_recorded(script: Script, outcome: Outcome) -> None:
     again = to_blocks(RecordedStream(script.spec, data, script.stamps, jumps=jumps))
     assert [(b.index, len(b)) for b in again] == [(b.index, len(b)) for b in outcome.blocks]
     assert np.array_equal(np.concatenate([b.times for b in again]), outcome.times)
-
-
-def sent(seconds: float, rate_hz: float = RATE_HZ, origin_s: float = 50.0) -> Script:
-    """Rows that arrive 3 ms after they were sampled."""
-    counter = np.arange(round(seconds * rate_hz))
-    when = origin_s + counter / rate_hz
-    return Script(counter, when, when + 0.003, spec=Spec("s", rate_hz, ("count", "a")))
-
-
-def without(script: Script, start: int, stop: int) -> Script:
-    kept = np.ones(len(script.counter), bool)
-    kept[start:stop] = False
-    return only(script, kept)
-
-
-def only(script: Script, kept: npt.NDArray[np.bool_]) -> Script:
-    script.counter, script.stamps, script.arrivals = script.counter[kept], script.stamps[kept], script.arrivals[kept]
-    return script
 
 
 # --- clocks, and what is lost ----------------------------------------------------------------------

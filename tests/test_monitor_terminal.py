@@ -24,11 +24,13 @@ def engine(score: Block | None, lost: int = 0) -> Any:
         "sound": {"received": 123_456, "lost": 0, "skipped": 0},
         "ecog": {"received": 9, "lost": lost, "skipped": 0},
     }
+    clock = {"rate_ppm": -31.4, "jitter_ms": 0.52, "offset_s": 0.0}
     names = tuple(f"G{k}" for k in range(64))
     return SimpleNamespace(
         settings=SimpleNamespace(name="corticast", electrodes=names),
         samples=lambda: samples,
         telemetry=telemetry,
+        clocks=lambda: {"sound": clock, "ecog": clock},
         score=score,
         failed=threading.Event(),
     )
@@ -50,7 +52,7 @@ def test_health_fits_and_names_the_ten_best(width: int) -> None:
     text = "\n".join(lines)
     assert max(len(line) for line in lines) <= width
     assert lines[0].startswith("corticast: 12 s")
-    assert next(line for line in lines if line.startswith("ecog")).split() == ["ecog", "9", "12", "0"]
+    assert next(line for line in lines if line.startswith("ecog")).split() == "ecog 9 12 0 -31 ppm 0.5 ms".split()
     assert "latency p50 79.9 ms" in text
     best = np.argsort(-np.nan_to_num(r, nan=-9.0))[:10].tolist()
     words = " ".join(lines[-2:]).split()

@@ -60,6 +60,29 @@ def test_an_engine_that_dies_is_started_again(death: str, tmp_path: Path, capfd:
     assert "the engine died (" in capfd.readouterr().err
 
 
+def test_the_next_engine_stands_by_and_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realtime.commands.supervisor.STANDBY_S", 0.0)
+    standing, word = tmp_path / "standing", tmp_path / "word"
+    dies = f"\nimport time\nwhile not pathlib.Path({str(standing)!r}).exists(): time.sleep(0.01)\n{DIES}"
+    stands = f"""
+import sys
+pathlib.Path({str(standing)!r}).write_text(' '.join(sys.argv[1:]))
+pathlib.Path({str(word)!r}).write_text(sys.stdin.readline())
+os._exit(0)"""
+    waits = "import sys; sys.stdin.readline()"
+    one = Scripted(tmp_path, dies, stands, waits)
+    assert one.run() == 0
+    assert (standing.read_text(), word.read_text()) == ("--standby", '{"seconds": null}\n')
+
+
+def test_one_that_stood_by_and_died_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realtime.commands.supervisor.STANDBY_S", 0.0)
+    gone = tmp_path / "gone"
+    dies = f"\nimport time\nwhile not pathlib.Path({str(gone)!r}).exists(): time.sleep(0.01)\ntime.sleep(0.5)\n{DIES}"
+    one = Scripted(tmp_path, dies, f"pathlib.Path({str(gone)!r}).touch(); os._exit(1)", "os._exit(0)")
+    assert (one.run(), one.started) == (0, 3)
+
+
 def test_one_that_dies_again_and_again_is_given_up(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     one = Scripted(tmp_path, DIES, DIES, DIES)
     assert (one.run(), one.started) == (1, 3)
@@ -130,7 +153,7 @@ def test_a_killed_engine_goes_on_and_is_recorded_on(tmp_path: Path) -> None:
             said = Reading(process)
             await_state(replay, "started")
             said.until("10 s | ")
-            (engine,) = children(process.pid)
+            engine, _standing_by = children(process.pid)
             os.kill(engine, signal.SIGKILL)
             said.until("the engine died (killed by SIGKILL): starting it again")
             said.until("goes on after the engine's death")

@@ -23,11 +23,14 @@ NO_SCORE = {
 
 def health(engine: Engine, seconds: float) -> Group:
     """What came in, how late predictions leave, and the best electrodes by running score."""
-    lanes = Table("", "received", "lost", "skipped", box=None, pad_edge=False)
+    lanes = Table("", "received", "lost", "skipped", "rate off by", "jitter", box=None, pad_edge=False)
     for column in lanes.columns[1:]:
         column.justify = "right"
+    clocks = engine.clocks()
     for lane, counts in engine.samples().items():
-        lanes.add_row(lane, str(counts["received"]), *(_wrong(counts[key]) for key in ("lost", "skipped")))
+        wrong = [_wrong(counts[key]) for key in ("lost", "skipped")]
+        clock = (f"{clocks[lane]['rate_ppm']:+.0f} ppm", f"{clocks[lane]['jitter_ms']:.1f} ms")
+        lanes.add_row(lane, str(counts["received"]), *wrong, *clock)
     name = Text(f"{engine.settings.name}: {seconds:.0f} s", style="bold")
     if engine.failed.is_set():
         name.append("  a lane has stopped", style="bold red")

@@ -7,7 +7,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,11 +41,18 @@ class Inlet(Protocol):
 
 @dataclass
 class Counts:
-    """What became of a stream's rows."""
+    """What became of a stream's rows, and how its clock runs.
+
+    rate_ppm: by how much the source samples faster than it states. jitter_s: SD of its stamps about their line.
+    offset_s: added to its stamps.
+    """
 
     received: int = 0
     lost: int = 0
     resets: int = 0
+    rate_ppm: float = field(default=0.0, compare=False)
+    jitter_s: float = field(default=0.0, compare=False)
+    offset_s: float = field(default=0.0, compare=False)
 
 
 class Arrivals:
@@ -156,6 +163,8 @@ def pump(
                 clock.forget_offsets(state.index)
             delay.add(newest_s, arrival)
             counts.received += len(raw)
+            counts.rate_ppm, counts.jitter_s = state.rate_deviation_ppm, state.jitter_s
+            counts.offset_s = state.offset_s
             _write(data, spans, ring, arrival, arrivals)
             _count(spans, counts, tell, watch)
             if len(raw) < REST_S * inlet.spec.rate_hz:
