@@ -52,8 +52,8 @@ def soak(case: Case, seconds: float, warm_up_s: float, random_weights: bool, sha
             words = ("--engine", ENGINE, "--sound", SOUND, "--ecog", ECOG, "--out", folder / "client.npz")
             client = children.start("client", "benchmarks.soak_client", *words)
             children.await_state(client, "listening", 60)
-            words = (folder / "rig.toml", "--supervised", folder / "state")
-            engine = children.start("engine", "benchmarks.latency_engine", *words)
+            config = folder / "rig.toml"
+            engine = children.start("engine", "benchmarks.latency_engine", config, "--supervised", folder / "state")
             children.await_state(client, "predicting", START_S)
             samples = _watch(children, engine, seconds, share)
             for source in sources:

@@ -77,7 +77,7 @@ def measure(electrodes: int, times: int) -> dict[str, Any]:
             state.save_score(score, 0.0)
 
         state.save_score(score, 0.0)  # the first writes all seconds
-        found = {
+        found: dict[str, Any] = {
             "lane": _timed(lambda: state.save_lane("ecog", lane), times),
             "score": _timed(save_score, times),
             "idle": _timed(lambda: None, times),

@@ -52,7 +52,7 @@ def test_health_fits_and_names_the_ten_best(width: int) -> None:
     text = "\n".join(lines)
     assert max(len(line) for line in lines) <= width
     assert lines[0].startswith("corticast: 12 s")
-    assert next(line for line in lines if line.startswith("ecog")).split() == "ecog 9 12 0 -31 ppm 0.5 ms".split()
+    assert next(line for line in lines if line.startswith("ecog")).split()[:5] == ["ecog", "9", "12", "0", "-31"]
     assert "latency p50 79.9 ms" in text
     best = np.argsort(-np.nan_to_num(r, nan=-9.0))[:10].tolist()
     words = " ".join(lines[-2:]).split()
