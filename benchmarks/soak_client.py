@@ -18,8 +18,8 @@ import numpy as np
 from benchmarks.latency_client import Counter
 from benchmarks.processes import stop_with_parent, tell
 from realtime.block import Floats, Times
-from realtime.sinks.results import TELEMETRY
 from realtime.sources.lsl import Network, Reader
+from realtime.telemetry import TELEMETRY
 
 POLL_S = 0.1
 COLUMNS = {"predicted": 0, "observed": 0, "sound": 1 + 72}  # kept; of the last two that with the swelling tone
