@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,8 +72,11 @@ def streaming_encoder(model: whisper.model.Whisper, settings: StreamingSettings,
     return Encoder(model, settings.layer, device, DTYPES[settings.dtype])
 
 
-def whisper_stages(encoder: Encoder, settings: StreamingSettings) -> Chain:
-    """16 kHz sound (time, 1) to embeddings (time, width): the chain mel, stem, whisper."""
+def whisper_stages(encoder: Encoder, settings: StreamingSettings, layers: Sequence[int] = ()) -> Chain:
+    """16 kHz sound (time, 1) to embeddings (time, width): the chain mel, stem, whisper.
+
+    layers: several, in one pass; rows are then (time, width * len(layers)), in order.
+    """
     block, tail, history = (
         round(s / FRAME_S) for s in (settings.block_ms / 1e3, settings.delay_ms / 1e3, settings.history_s)
     )
@@ -84,6 +88,6 @@ def whisper_stages(encoder: Encoder, settings: StreamingSettings) -> Chain:
             f"Whisper's block of {settings.block_ms:g} ms and delay of {settings.delay_ms:g} ms "
             "must be multiples of 20 ms"
         )
-    causal = modes[settings.mode](encoder, block, history, tail)
+    causal = modes[settings.mode](encoder, block, history, tail, layers)
     mel = Mel(encoder.mels, settings.floor_start, settings.floor_fall_per_s)
     return Chain([("mel", mel), ("stem", encoder.stem), ("whisper", causal)])

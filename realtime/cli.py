@@ -20,6 +20,7 @@ COMMANDS = {
     "check": "look at a rig before a session: streams, hum, level, disk, latency",
     "fit": "fit a model to calibration recordings",
     "evaluate": "score a model on recordings",
+    "analyze": "tell which layers, phonemes and moments the electrodes follow, as a report",
     "distill": "train a causal student of Whisper on any speech, without labels",
     "bench": "measure how late predictions are on this machine, beside other software",
     "tune": "find the smallest block that this machine keeps up with, and write a configuration for it",

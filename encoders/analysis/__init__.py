@@ -1,0 +1,1 @@
+"""After the session: which layers, phonemes and moments the electrodes follow."""

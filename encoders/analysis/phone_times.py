@@ -1,0 +1,154 @@
+"""Phone and word times from a file: Praat TextGrid, CSV or CTM."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from encoders.analysis.phone_classes import TIMIT, arpabet
+from encoders.phones import SILENCE, Timed
+from realtime.errors import UserError
+
+STARTS, ENDS, LENGTHS = (
+    ("start_s", "start", "onset", "begin"),
+    ("end_s", "stop_s", "end", "stop", "offset"),
+    ("duration_s", "duration"),
+)
+LABELS = ("label", "phone", "phoneme", "text", "word", "trial_type")
+FORMATS = (".textgrid", ".csv", ".tsv", ".ctm")
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneTimes:
+    """Seconds from the sound's start. phones: ARPAbet, `SIL` for pauses, in order. words: pauses left out.
+
+    unknown: labels that are no phones, with their counts; they count as pauses. missing_words: of a transcript that
+    was aligned, words that the dictionary does not hold.
+    """
+
+    phones: list[Timed]
+    words: list[Timed]
+    unknown: dict[str, int]
+    missing_words: list[str]
+
+
+def read_phone_times(path: Path) -> PhoneTimes:
+    """Read and check a file. Raises UserError where it cannot be read or holds no phone."""
+    kind = path.suffix.lower()
+    if kind not in FORMATS:
+        raise UserError(f"phone times {str(path)!r}: found {path.suffix!r}, expected .TextGrid, .csv, .tsv or .ctm")
+    try:
+        text = _decoded(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"phone times {str(path)!r} cannot be read ({error.strerror}): give an existing file") from None
+    try:
+        read = {".textgrid": _textgrid, ".ctm": _ctm}.get(kind, _table)
+        phones, words = read(text)
+    except (ValueError, IndexError, KeyError) as error:
+        raise UserError(f"phone times {str(path)!r}: {error}; correct the file") from None
+    if not phones:
+        raise UserError(f"phone times {str(path)!r}: found no phone, expected intervals labelled with phones")
+    return cleaned(phones, words, str(path))
+
+
+def cleaned(phones: list[Timed], words: list[Timed], origin: str) -> PhoneTimes:
+    """Labels as ARPAbet, in order of time, closures joined to their releases. UserError where most are unknown."""
+    for label, start_s, end_s in (*phones, *words):
+        if not 0 <= start_s <= end_s:
+            raise UserError(f"{origin}: {label!r} lasts from {start_s:g} to {end_s:g} s, expected 0 <= start <= end")
+    found, unknown = [], Counter[str]()
+    for raw, start_s, end_s in sorted(phones, key=lambda phone: phone[1:]):
+        label = arpabet(raw)
+        if label is None:
+            unknown[raw] += 1
+        closed = found and raw.strip().lower() not in TIMIT and found[-1][3].endswith("cl")
+        if closed and label == found[-1][0] and abs(found[-1][2] - start_s) < 1e-3:
+            found[-1] = (found[-1][0], found[-1][1], end_s, "")
+        else:
+            found.append((label or SILENCE, start_s, end_s, raw.strip().lower()))
+    if unknown.total() * 2 > len(phones):
+        some = ", ".join(label for label, _ in unknown.most_common(5))
+        raise UserError(f"{origin}: most labels are unknown ({some}), expected ARPAbet or TIMIT phones; convert them")
+    spoken = [word for word in sorted(words, key=lambda word: word[1:]) if word[0].strip()]
+    return PhoneTimes([phone[:3] for phone in found], spoken, dict(unknown), [])
+
+
+def _decoded(content: bytes) -> str:
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):  # Praat writes UTF-16 where a label needs it
+        return content.decode("utf-16")
+    return content.decode("utf-8-sig")
+
+
+def _table(text: str) -> tuple[list[Timed], list[Timed]]:
+    """Columns start, end or duration, label; with a column `kind` (phone, word) both may stand in one file."""
+    first = text.splitlines()[0] if text.strip() else ""
+    rows = csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in first else ",")
+    names = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
+    start, label = _column(names, STARTS), _column(names, LABELS)
+    end = next((names[name] for name in ENDS if name in names), None)
+    length = None if end else _column(names, (*LENGTHS, *ENDS))
+    kind = names.get("kind") or names.get("tier")
+    phones: list[Timed] = []
+    words: list[Timed] = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            begin = float(row[start])
+            stop = float(row[end]) if end else begin + float(row[length or ""])
+        except (TypeError, ValueError):
+            raise ValueError(f"line {number} holds no two times: {list(row.values())}") from None
+        into = words if kind and row[kind].strip().lower().startswith("word") else phones
+        into.append((row[label].strip(), begin, stop))
+    return phones, words
+
+
+def _column(names: dict[str, str], wanted: tuple[str, ...]) -> str:
+    for name in wanted:
+        if name in names:
+            return names[name]
+    raise ValueError(f"found columns {', '.join(names) or 'none'}, expected one of {', '.join(wanted)}")
+
+
+def _ctm(text: str) -> tuple[list[Timed], list[Timed]]:
+    """Lines of file, channel, start, duration, label; `;;` begins a comment."""
+    phones = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = line.split()
+        if not fields or fields[0].startswith(";;"):
+            continue
+        try:
+            start, length = float(fields[2]), float(fields[3])
+        except (ValueError, IndexError):
+            raise ValueError(f"line {number} is no CTM line (file channel start duration label): {line!r}") from None
+        phones.append((fields[4], start, start + length))
+    return phones, []
+
+
+def _textgrid(text: str) -> tuple[list[Timed], list[Timed]]:
+    """Praat's long and short text formats: both are the same values in the same order, strings in quotes."""
+    body = re.sub(r"^\s*!.*$", "", text, flags=re.MULTILINE)
+    pattern = r'"((?:[^"]|"")*)"|(?<![\w\[])([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(?![\w\]])|(<exists>)'
+    values = [m[1].replace('""', '"') if m[1] is not None else (m[2] or m[3]) for m in re.finditer(pattern, body)]
+    if values[:2] != ["ooTextFile", "TextGrid"]:
+        raise ValueError("found no TextGrid, expected a file that begins with ooTextFile")
+    tiers: dict[str, list[Timed]] = {}
+    at = 6  # file type, object class, xmin, xmax, <exists>, number of tiers
+    for _ in range(int(values[5])):
+        kind, name, count = values[at], values[at + 1], int(values[at + 4])
+        at += 5
+        size = 3 if kind == "IntervalTier" else 2
+        entries = [values[at + size * i : at + size * (i + 1)] for i in range(count)]
+        at += size * count
+        if kind == "IntervalTier":
+            tiers[name] = [(label, float(start), float(end)) for start, end, label in entries]
+    phones = _tier(tiers, ("phones", "phone", "phonemes", "phoneme", "segments", "mau"))
+    if phones is None:
+        raise ValueError(f"found tiers {', '.join(tiers) or 'none'}, expected one called phones")
+    return phones, _tier(tiers, ("words", "word", "ort-mau")) or []
+
+
+def _tier(tiers: dict[str, list[Timed]], names: tuple[str, ...]) -> list[Timed] | None:
+    """The tier of one of these names, a speaker's name before it (`anna - phones`) allowed."""
+    return next((tier for name, tier in tiers.items() if name.lower().split(" - ")[-1].strip() in names), None)

@@ -1,0 +1,83 @@
+"""Prediction with and without temporal structure: from one frame, from lags, from an LSTM, with attention."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from encoders.analysis.lagged import LAGGED, Fold, Heard
+from encoders.lstm_attention import FRAME_RATE_HZ, LstmAttentionConfig
+from encoders.ridge import RidgeConfig, fit_ridge
+from encoders.training import Aligned, FitConfig, train_lstm
+from realtime.block import Floats, regular
+
+VALIDATION = 0.15  # of the training rows, which choose the number of epochs
+
+
+def predict_lstm_fold(
+    kind: str, features: Floats, heard: Heard, fold: Fold, epochs: int, tell: Callable[[float], None] | None = None
+) -> Floats:
+    """Predictions (test rows, electrodes) float32 of `lstm` or `lstm_attention`.
+
+    Both carry a linear path from the present frame alone, so that what they gain over it is time; `lstm` attends to
+    nothing but the present frame.
+    """
+    if kind not in ("lstm", "lstm_attention"):
+        raise ValueError(f"unknown kind of model {kind!r}")
+    return _predict_lstm(kind == "lstm_attention", features, heard, fold, epochs, tell or (lambda _share: None))
+
+
+def _predict_lstm(
+    attends: bool, features: Floats, heard: Heard, fold: Fold, epochs: int, tell: Callable[[float], None]
+) -> Floats:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        shape = LstmAttentionConfig(attention_s=0.5 if attends else 1 / FRAME_RATE_HZ)
+        one_frame = RidgeConfig(components=LAGGED.components, lags=1, lag_functions=1, gap_frames=25)
+        config = FitConfig(ridge=one_frame, lstm=shape, epochs=epochs, patience=3)
+        runs = _runs(features, heard, fold.training)
+        learnt, held_out = _split(runs)
+        ridge = fit_ridge(
+            [s.embeddings for s in learnt], [s.observed for s in learnt], [s.bad for s in learnt], one_frame
+        )
+        stage, _ = train_lstm(learnt, held_out, ridge, config, tell)
+        return _test(stage.layer, features, heard, fold)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _runs(features: Floats, heard: Heard, wanted: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[Aligned]:
+    """The wanted rows as stretches without a gap."""
+    segment = np.repeat(np.arange(len(heard.segments)), heard.segments)
+    label = np.where(wanted, segment, -1)
+    edges = np.flatnonzero(np.diff(label)) + 1
+    runs = []
+    for part in np.split(np.arange(len(label)), edges):
+        if len(part) >= 100 and label[part[0]] >= 0:
+            bad = heard.bad[part] | ~np.isfinite(heard.observed[part])
+            runs.append(Aligned(features[part], np.nan_to_num(heard.observed[part]), bad))
+    return runs
+
+
+def _split(runs: list[Aligned]) -> tuple[list[Aligned], list[Aligned]]:
+    """The end of the longest run for validation, with a second left out before it."""
+    longest = max(range(len(runs)), key=lambda i: len(runs[i]))
+    total = sum(len(run) for run in runs)
+    run = runs[longest]
+    cut = len(run) - min(round(VALIDATION * total), len(run) // 2)
+    learnt = [other for i, other in enumerate(runs) if i != longest] + [run.rows(0, cut - 50)]
+    return [part for part in learnt if len(part) >= 100], [run.rows(cut, len(run))]
+
+
+def _test(layer: Callable[..., object], features: Floats, heard: Heard, fold: Fold) -> Floats:
+    """Predictions for the test rows, each segment's from its own beginning, so that the LSTM has its past."""
+    edges = np.cumsum([0, *heard.segments])
+    predicted = np.concatenate(
+        [layer(regular(features[a:b], FRAME_RATE_HZ)).data for a, b in itertools.pairwise(edges)]  # type: ignore[attr-defined]
+    )
+    wanted: Floats = predicted[fold.test]
+    return wanted

@@ -1,0 +1,276 @@
+"""Recordings as an analysis wants them: observed high gamma and sound on one grid of 50 rows a second, by patient."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from encoders.analysis.features import frame_times
+from encoders.analysis.lagged import Heard
+from encoders.analysis.phone_events import Speech
+from encoders.analysis.phone_times import FORMATS, PhoneTimes, cleaned, read_phone_times
+from encoders.phones import align_phones
+from realtime.align import put_on_grid
+from realtime.audio import Resample
+from realtime.block import Block, Floats, Mask, Times, bad_samples, concat
+from realtime.commands import wiring
+from realtime.commands.choose import ecog_by_rate, pick_stream, sound_by_rate
+from realtime.commands.console import say, working
+from realtime.config import Config, EcogTable
+from realtime.errors import UserError
+from realtime.offline import run_chain
+from realtime.pick import Pick, channel_number
+from realtime.repair import Repair
+from realtime.sources.recording import RecordedStream, load_recording, to_blocks
+from realtime.stage import Chain
+from realtime.zscore import ZScore, baseline
+
+SOUND_HZ, ROW_HZ = 16_000, 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run without a gap. times: (rows,). observed: (rows, electrodes). sound: 16 kHz, or None; row `frame` of its
+    frames is the first of these rows."""
+
+    times: Times
+    observed: Floats
+    bad: Mask
+    sound: Block | None
+    frame: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listened:
+    """One recording. phones: on the recording's own clock; None where no phone times are known."""
+
+    path: Path
+    electrodes: tuple[str, ...]
+    segments: list[Segment]
+    phones: PhoneTimes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """All recordings with the same electrodes, z-scored together."""
+
+    name: str
+    recordings: list[Listened]
+
+    @property
+    def electrodes(self) -> tuple[str, ...]:
+        return self.recordings[0].electrodes
+
+    def segments(self, with_sound: bool = False) -> list[Segment]:
+        return [s for r in self.recordings for s in r.segments if s.sound is not None or not with_sound]
+
+    def speech(self) -> list[tuple[Speech, Segment]]:
+        """Each segment of a recording whose phones are known."""
+        return [
+            (Speech(segment.times, one.phones.phones), segment)
+            for one in self.recordings
+            if one.phones is not None
+            for segment in one.segments
+        ]
+
+
+def heard(segments: Sequence[Segment]) -> Heard:
+    return Heard(
+        tuple(len(s.times) for s in segments),
+        np.concatenate([s.observed for s in segments]),
+        np.concatenate([s.bad for s in segments]),
+    )
+
+
+def content_key(*arrays: np.typing.NDArray[np.generic]) -> str:
+    """Names what arrays hold."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(repr((array.shape, array.dtype.str)).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def load_patients(options: argparse.Namespace, config: Config | None) -> list[Patient]:
+    """Every recording through the live chains, grouped by patient."""
+    phones = _given("--phones", options.phones, options.recordings)
+    transcripts = _given("--transcript", options.transcript, options.recordings)
+    plan = wiring.EcogPlan.of(config.ecog if config else EcogTable(name="any"))
+    found = [
+        _listened(path, options, config, plan, given, transcript)
+        for path, given, transcript in zip(options.recordings, phones, transcripts, strict=True)
+    ]
+    groups: dict[str, list[Listened]] = {}
+    named: dict[tuple[str, ...], str] = {}
+    for one in found:
+        subject = re.search(r"sub-[A-Za-z0-9]+", str(one.path))
+        name = subject[0] if subject else named.setdefault(one.electrodes, f"patient {len(named) + 1}")
+        groups.setdefault(name, []).append(one)
+    for name, recordings in groups.items():
+        if any(one.electrodes != recordings[0].electrodes for one in recordings):
+            raise UserError(
+                f"recordings of {name} have different electrodes ({recordings[0].path.name} and another): "
+                "give them folders with sub-NAME of their own, or exclude what differs"
+            )
+    return [Patient(name, _z_scored(recordings)) for name, recordings in groups.items()]
+
+
+def _given(option: str, files: Sequence[Path] | None, recordings: Sequence[Path]) -> list[Path | None]:
+    if not files:
+        return [None] * len(recordings)
+    if len(files) != len(recordings):
+        raise UserError(
+            f"{option}: found {len(files)} files for {len(recordings)} recordings, expected one for each, in order"
+        )
+    return [None if str(path) == "-" else path for path in files]
+
+
+def _listened(
+    path: Path,
+    options: argparse.Namespace,
+    config: Config | None,
+    plan: wiring.EcogPlan,
+    phones: Path | None,
+    transcript: Path | None,
+) -> Listened:
+    recording = load_recording(path)
+    for warning in recording.warnings:
+        say(f"warning: {path.name}: {warning}")
+    if options.high_gamma:
+        stream = pick_stream(recording, "high gamma", options.high_gamma, lambda _stream: False)
+        electrodes = stream.spec.channels
+        observed = [_at_row_rate(block, stream.spec.rate_hz) for block in to_blocks(stream)]
+    else:
+        stream = pick_stream(recording, "ecog", options.ecog or (config.ecog.name if config else None), ecog_by_rate)
+        electrodes = plan.electrodes(stream.spec)
+        with working(f"high gamma of {path.name}") as progress:
+            chain = wiring.ecog_lane(stream.spec, plan)
+            kept = [(n, s) for n, s in zip(chain.names, chain.stages, strict=True) if n != "z_score"]
+            observed = run_chain(stream.for_lane("ecog"), Chain(kept), progress)
+    sounds = _sounds(recording.streams, options, config)
+    segments = _segments(observed, sounds, path)
+    start_s = sounds[0].times[0] if sounds else segments[0].times[0]
+    return Listened(path, electrodes, segments, _phone_times(path, phones, transcript, sounds, float(start_s)))
+
+
+def _at_row_rate(block: Block, rate_hz: float) -> Block:
+    """High gamma that was recorded as such, averaged to about 50 rows a second; what is no number is bad."""
+    step = max(1, round(rate_hz / ROW_HZ))
+    rows = len(block) // step
+    data = block.data[: rows * step].reshape(rows, step, -1)
+    finite = np.isfinite(data)
+    mean = np.where(finite, data, 0).sum(axis=1) / np.maximum(finite.sum(axis=1), 1)
+    times = block.times[: rows * step].reshape(rows, step).mean(axis=1)
+    return Block(mean.astype(np.float32), times, 0, {"bad": ~finite.all(axis=1)})
+
+
+def _sounds(streams: dict[str, RecordedStream], options: argparse.Namespace, config: Config | None) -> list[Block]:
+    """The sound at 16 kHz, a block (samples, 1) for each run; none where the recording holds no sound."""
+    name = options.sound or (config.sound.name if config else None)
+    fitting = [stream for stream in streams.values() if sound_by_rate(stream)]
+    if not fitting and name not in streams:
+        return []
+    from realtime.sources.recording import Recording
+
+    stream = pick_stream(Recording(streams), "sound", name, sound_by_rate).for_lane("sound")
+    channel = options.channel if options.channel is not None else (config.sound.channel if config else 0)
+    chain = Chain(
+        [
+            ("pick", Pick([channel_number(stream.spec, channel)])),
+            ("repair", Repair(stream.spec.rate_hz, wiring.FILL_S, hold=False)),
+            ("resample", Resample(stream.spec.rate_hz)),
+        ]
+    )
+    return run_chain(stream, chain)
+
+
+def _segments(observed: Sequence[Block], sounds: Sequence[Block], path: Path) -> list[Segment]:
+    segments = []
+    for block in (b for b in observed if len(b)):
+        grids = [(frame_times(sound), sound) for sound in sounds] or [(_own_grid(block), None)]
+        for times, sound in grids:
+            inside = np.flatnonzero((times >= block.times[0]) & (times <= block.times[-1]))
+            if len(inside) < 2:
+                continue
+            first, stop = int(inside[0]), int(inside[-1]) + 1
+            rows = put_on_grid(block, times[first:stop])
+            segments.append(Segment(rows.times, rows.data, bad_samples(rows), sound, first))
+    if not segments:
+        raise UserError(
+            f"{path.name}: sound and ECoG have no time in common; check the recording with corticast replay"
+        )
+    return segments
+
+
+def _own_grid(block: Block) -> Times:
+    return block.times[0] + np.arange(int((block.times[-1] - block.times[0]) * ROW_HZ) + 1) / ROW_HZ
+
+
+def _phone_times(
+    path: Path, given: Path | None, transcript: Path | None, sounds: Sequence[Block], start_s: float
+) -> PhoneTimes | None:
+    found = given or (None if transcript else _beside(path))
+    if found is not None:
+        times = read_phone_times(found)
+        if times.unknown:
+            say(
+                f"{found.name}: {sum(times.unknown.values())} labels are no phones and count as pauses: "
+                f"{', '.join(sorted(times.unknown))}"
+            )
+    elif transcript is not None:
+        if not sounds:
+            raise UserError(f"{path.name} holds no sound to align {transcript.name} to: give --phones")
+        try:
+            text = transcript.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"transcript {str(transcript)!r} cannot be read ({error}): give a UTF-8 text file"
+            ) from None
+        with working(f"aligning {transcript.name}"):
+            aligned = align_phones(sounds[0].data[:, 0], text)
+        if aligned.missing_words:
+            say(
+                f"{transcript.name}: {len(aligned.missing_words)} words are not in the dictionary; their sound went "
+                f"to their neighbours: {', '.join(sorted(set(aligned.missing_words)))}"
+            )
+        times = cleaned(aligned.phones, aligned.words, transcript.name)
+        times = PhoneTimes(times.phones, times.words, times.unknown, aligned.missing_words)
+    else:
+        return None
+    moved = [[(label, a + start_s, b + start_s) for label, a, b in some] for some in (times.phones, times.words)]
+    return PhoneTimes(moved[0], moved[1], times.unknown, times.missing_words)
+
+
+def _beside(path: Path) -> Path | None:
+    """phones.TextGrid, phones.csv ... in a recording's folder; RECORDING.TextGrid ... beside a file."""
+    suffixes = (*FORMATS, ".TextGrid")
+    some = [path / f"phones{s}" for s in suffixes] if path.is_dir() else [path.with_suffix(s) for s in suffixes]
+    return next((file for file in some if file.is_file()), None)
+
+
+def _z_scored(recordings: Sequence[Listened]) -> list[Listened]:
+    """By the median and MAD of all of a patient's recordings."""
+    segments = [segment for one in recordings for segment in one.segments]
+    whole = concat(
+        [
+            Block(
+                np.concatenate([s.observed for s in segments]),
+                np.arange(sum(len(s.times) for s in segments)) / ROW_HZ,
+                0,
+                {"bad": np.concatenate([s.bad for s in segments])},
+            )
+        ]
+    )
+    z_score = ZScore(*baseline(whole))
+
+    def scored(segment: Segment) -> Segment:
+        rows = z_score.layer(Block(segment.observed, segment.times, 0, {"bad": segment.bad}))
+        return Segment(segment.times, rows.data, bad_samples(rows), segment.sound, segment.frame)
+
+    return [Listened(r.path, r.electrodes, [scored(s) for s in r.segments], r.phones) for r in recordings]

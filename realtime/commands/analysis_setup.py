@@ -1,0 +1,42 @@
+"""What an analysis was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from encoders.weights import LoadedWhisper
+from encoders.whisper import StreamingSettings
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What drives a simulated electrode. kind: layer, phone, onset, undriven or dead."""
+
+    kind: str
+    layer: int | None = None
+    phone_class: str | None = None
+    ceiling: float | None = None
+
+
+@dataclass(frozen=True)
+class Setup:
+    """whispers: the models. streaming: how the causal ones hear. workers, scheduler: see `sweep.run_cells`.
+
+    window_s: after a phone's onset. percentile: of r, above which electrodes count as encoding instead of by the false
+    discovery rate. truth: of a simulated patient's electrodes, by name; empty for a real one.
+    """
+
+    whispers: tuple[LoadedWhisper, ...]
+    streaming: StreamingSettings
+    workers: int | None = None
+    scheduler: str | None = None
+    window_s: tuple[float, float] = (0.15, 0.20)
+    percentile: float | None = None
+    epochs: int = 8
+    regions: dict[str, str] = field(default_factory=dict)
+    positions: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    truth: dict[str, Truth] = field(default_factory=dict)
+
+    def facts(self) -> list[Any]:
+        return [[[one.name, one.sha256] for one in self.whispers], str(self.streaming)]
