@@ -11,7 +11,7 @@ import whisper.model
 
 from encoders.mel import whole_clip_log_mel
 from encoders.whisper import FRAME_S, StreamingSettings, offline_embedding, streaming_encoder, whisper_stages
-from realtime.block import Block, Floats, regular
+from realtime.block import Block, Floats, Times, regular
 
 WINDOW_SAMPLES = 480_000
 MELS = 80
@@ -55,6 +55,6 @@ def frames_of(samples: int) -> int:
     return -(-samples // 320)
 
 
-def frame_times(sound: Block) -> Floats:
+def frame_times(sound: Block) -> Times:
     """(frames,) seconds of each frame of a 16 kHz sound."""
     return regular(np.zeros((frames_of(len(sound)), 1)), 1 / FRAME_S, float(sound.times[0])).times

@@ -59,16 +59,18 @@ def cleaned(phones: list[Timed], words: list[Timed], origin: str) -> PhoneTimes:
     for label, start_s, end_s in (*phones, *words):
         if not 0 <= start_s <= end_s:
             raise UserError(f"{origin}: {label!r} lasts from {start_s:g} to {end_s:g} s, expected 0 <= start <= end")
-    found, unknown = [], Counter[str]()
+    found: list[tuple[str, float, float, str]] = []
+    unknown = Counter[str]()
     for raw, start_s, end_s in sorted(phones, key=lambda phone: phone[1:]):
-        label = arpabet(raw)
-        if label is None:
+        known = arpabet(raw)
+        if known is None:
             unknown[raw] += 1
+        label = known or SILENCE
         closed = found and raw.strip().lower() not in TIMIT and found[-1][3].endswith("cl")
         if closed and label == found[-1][0] and abs(found[-1][2] - start_s) < 1e-3:
             found[-1] = (found[-1][0], found[-1][1], end_s, "")
         else:
-            found.append((label or SILENCE, start_s, end_s, raw.strip().lower()))
+            found.append((label, start_s, end_s, raw.strip().lower()))
     if unknown.total() * 2 > len(phones):
         some = ", ".join(label for label, _ in unknown.most_common(5))
         raise UserError(f"{origin}: most labels are unknown ({some}), expected ARPAbet or TIMIT phones; convert them")

@@ -143,7 +143,7 @@ def _on_dask(cells: Sequence[Cell], workers: int, scheduler: str | None, tell: T
         futures = {
             client.submit(_attempt, solve, cell, key=f"{cell.name}-{cell.out.stem}", pure=False): cell for cell in cells
         }
-        for future in as_completed(list(futures)):
+        for future in as_completed(list(futures)):  # type: ignore[no-untyped-call]
             cell = futures[future]
             reason = future.result() if future.status == "finished" else f"its worker was lost: {future.exception()}"
             if reason:
@@ -161,9 +161,10 @@ def _client(workers: int, scheduler: str | None) -> Any:
 
     dask.config.set({"distributed.worker.daemon": False, "distributed.comm.timeouts.connect": "10s"})
     if scheduler is None:
-        return Client(n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50)
+        return Client(  # type: ignore[no-untyped-call]
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50)
     try:
-        return Client(scheduler, timeout="10s")
+        return Client(scheduler, timeout="10s")  # type: ignore[no-untyped-call]
     except (OSError, TimeoutError, ValueError) as error:
         raise UserError(
             f"no Dask scheduler answers at {scheduler!r} ({type(error).__name__}): start one with dask scheduler, "

@@ -18,7 +18,7 @@ from encoders.analysis.phone_times import FORMATS, PhoneTimes, cleaned, read_pho
 from encoders.phones import align_phones
 from realtime.align import put_on_grid
 from realtime.audio import Resample
-from realtime.block import Block, Floats, Mask, Times, bad_samples, concat
+from realtime.block import Block, Floats, Mask, Times, bad_samples, regular
 from realtime.commands import wiring
 from realtime.commands.choose import ecog_by_rate, pick_stream, sound_by_rate
 from realtime.commands.console import say, working
@@ -27,7 +27,7 @@ from realtime.errors import UserError
 from realtime.offline import run_chain
 from realtime.pick import Pick, channel_number
 from realtime.repair import Repair
-from realtime.sources.recording import RecordedStream, load_recording, to_blocks
+from realtime.sources.recording import RecordedStream, Recording, load_recording, to_blocks
 from realtime.stage import Chain
 from realtime.zscore import ZScore, baseline
 
@@ -167,7 +167,7 @@ def _at_row_rate(block: Block, rate_hz: float) -> Block:
     finite = np.isfinite(data)
     mean = np.where(finite, data, 0).sum(axis=1) / np.maximum(finite.sum(axis=1), 1)
     times = block.times[: rows * step].reshape(rows, step).mean(axis=1)
-    return Block(mean.astype(np.float32), times, 0, {"bad": ~finite.all(axis=1)})
+    return Block(mean.astype(np.float32), times, 0, {"bad": np.asarray(~finite.all(axis=1), np.bool_)})
 
 
 def _sounds(streams: dict[str, RecordedStream], options: argparse.Namespace, config: Config | None) -> list[Block]:
@@ -176,8 +176,6 @@ def _sounds(streams: dict[str, RecordedStream], options: argparse.Namespace, con
     fitting = [stream for stream in streams.values() if sound_by_rate(stream)]
     if not fitting and name not in streams:
         return []
-    from realtime.sources.recording import Recording
-
     stream = pick_stream(Recording(streams), "sound", name, sound_by_rate).for_lane("sound")
     channel = options.channel if options.channel is not None else (config.sound.channel if config else 0)
     chain = Chain(
@@ -193,7 +191,8 @@ def _sounds(streams: dict[str, RecordedStream], options: argparse.Namespace, con
 def _segments(observed: Sequence[Block], sounds: Sequence[Block], path: Path) -> list[Segment]:
     segments = []
     for block in (b for b in observed if len(b)):
-        grids = [(frame_times(sound), sound) for sound in sounds] or [(_own_grid(block), None)]
+        grids: list[tuple[Times, Block | None]] = [(frame_times(sound), sound) for sound in sounds]
+        grids = grids or [(_own_grid(block), None)]
         for times, sound in grids:
             inside = np.flatnonzero((times >= block.times[0]) & (times <= block.times[-1]))
             if len(inside) < 2:
@@ -209,7 +208,8 @@ def _segments(observed: Sequence[Block], sounds: Sequence[Block], path: Path) ->
 
 
 def _own_grid(block: Block) -> Times:
-    return block.times[0] + np.arange(int((block.times[-1] - block.times[0]) * ROW_HZ) + 1) / ROW_HZ
+    rows = int((block.times[-1] - block.times[0]) * ROW_HZ) + 1
+    return regular(np.zeros((rows, 1)), ROW_HZ, float(block.times[0])).times
 
 
 def _phone_times(
@@ -257,17 +257,9 @@ def _beside(path: Path) -> Path | None:
 def _z_scored(recordings: Sequence[Listened]) -> list[Listened]:
     """By the median and MAD of all of a patient's recordings."""
     segments = [segment for one in recordings for segment in one.segments]
-    whole = concat(
-        [
-            Block(
-                np.concatenate([s.observed for s in segments]),
-                np.arange(sum(len(s.times) for s in segments)) / ROW_HZ,
-                0,
-                {"bad": np.concatenate([s.bad for s in segments])},
-            )
-        ]
-    )
-    z_score = ZScore(*baseline(whole))
+    observed, bad = np.concatenate([s.observed for s in segments]), np.concatenate([s.bad for s in segments])
+    whole = regular(observed, ROW_HZ)
+    z_score = ZScore(*baseline(Block(whole.data, whole.times, 0, {"bad": bad})))
 
     def scored(segment: Segment) -> Segment:
         rows = z_score.layer(Block(segment.observed, segment.times, 0, {"bad": segment.bad}))

@@ -63,10 +63,9 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
             curves = responses(events, speech, observed, bad, F_LAGS_S)
             progress(1.0)
         with working(f"{patient.name}: selectivity"):
-            arrays = {"encoding_r": r, "encoding_p": p, "encodes": encodes(r, p, setup.percentile)}
+            arrays: dict[str, Any] = {"encoding_r": r, "encoding_p": p, "encodes": encodes(r, p, setup.percentile)}
             arrays |= phone_numbers(means, curves, events)
-        told = arrays["phonetic"] & arrays["encodes"]
-        clusters, compact = _clusters(told, arrays["vector"], positions)
+        clusters, compact = _clusters(arrays["phonetic"] & arrays["encodes"], arrays["vector"], positions)
         return Result({**facts, "compact": compact}, {**arrays, "cluster": clusters})
 
     return store.result(f"phonemes-{patient.name}".replace(" ", "_"), key, make)

@@ -67,7 +67,7 @@ def _events_text(facts: dict[str, Any], report: Report) -> None:
 def _vectors(report: Report, arrays: Any, names: list[str], order: npt.NDArray[np.intp]) -> None:
     figure = new_figure(10.0, max(3.0, 0.16 * len(order) + 1.5))
     axes = figure.subplots()
-    columns = [PHONES.index(phone) for phone in BY_MANNER]
+    columns = np.array([PHONES.index(phone) for phone in BY_MANNER])
     picture = axes.imshow(np.ma.masked_invalid(arrays["vector"][np.ix_(order, columns)]), aspect="auto", cmap="magma")
     picture.cmap.set_bad("#dddddd")
     axes.set_xticks(range(len(PHONES)), BY_MANNER, fontsize=7, rotation=90)
