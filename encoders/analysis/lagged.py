@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.linalg import eigh
 from threadpoolctl import threadpool_limits
 
-from encoders.evaluation import Rows, purged_folds
+from encoders.folds import Rows, purged_folds
 from encoders.projection import fit_projection
 from encoders.ridge import RidgeConfig, lag_basis, lag_windows, lagged_design
 from realtime.block import Floats, Mask

@@ -162,7 +162,8 @@ def _client(workers: int, scheduler: str | None) -> Any:
     dask.config.set({"distributed.worker.daemon": False, "distributed.comm.timeouts.connect": "10s"})
     if scheduler is None:
         return Client(  # type: ignore[no-untyped-call]
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50)
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        )
     try:
         return Client(scheduler, timeout="10s")  # type: ignore[no-untyped-call]
     except (OSError, TimeoutError, ValueError) as error:

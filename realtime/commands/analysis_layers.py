@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from encoders.analysis.lagged import LAGGED, Heard, folds_of
 from encoders.analysis.layers import best_of_all, choose_layer
-from encoders.analysis.resampling import r_draws
 from encoders.analysis.sweep import Cell, gather, make_cell, run_cells
+from encoders.bootstrap import r_draws
 from encoders.evaluation import correlation, shift_null
 from realtime.block import Floats
 from realtime.commands.analysis_data import Patient, content_key, heard
