@@ -15,7 +15,7 @@ def speech(phones: list[tuple[str, float, float]]) -> Speech:
 
 
 def kept(phones: list[tuple[str, float, float]]) -> list[float]:
-    return (phone_events([speech(phones)]).onsets_s - 10).round(6).tolist()
+    return [round(float(onset), 6) for onset in phone_events([speech(phones)]).onsets_s - 10]
 
 
 def run(first: float, count: int, length: float = 0.1) -> list[tuple[str, float, float]]:

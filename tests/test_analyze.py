@@ -1,0 +1,201 @@
+"""`corticast analyze`: on a simulated session and on a real patient's recording; resumed, and told what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from encoders.patient import PatientConfig, SimulatedPatient, Stimulus
+from encoders.phones import PhoneAlignment
+from realtime.block import Spec
+from realtime.cli import main
+from realtime.commands import analysis_layers
+from realtime.sources.recording import RecordedStream, Recording, save_folder
+
+ROW_HZ = 50.0
+
+
+def speech_like(seconds: float, seed: int) -> tuple[np.ndarray, PhoneAlignment]:
+    """Noise with a spectrum of its own for each of twelve phones; pauses now and then."""
+    rng = np.random.default_rng(seed)
+    names = ["AA", "IY", "UW", "S", "Z", "M", "N", "T", "K", "L", "R", "F"]
+    sound, phones, at = np.zeros(round(seconds * 16_000), np.float32), [], 0.0
+    while at < seconds - 0.5:
+        label, length = ("SIL", 0.5) if rng.random() < 0.03 else (str(rng.choice(names)), rng.uniform(0.06, 0.14))
+        a, b = round(at * 16_000), round((at + length) * 16_000)
+        if label != "SIL":
+            t = np.arange(b - a) / 16_000
+            pitch = 200 + 450 * names.index(label)
+            sound[a:b] = 0.1 * np.sin(2 * np.pi * pitch * t) + 0.02 * rng.standard_normal(b - a)
+        phones.append((label, at, at + length))
+        at += length
+    return sound, PhoneAlignment([*phones, ("SIL", at, seconds)], [], [])
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sound and high gamma drawn directly from a simulated patient's drive, 12 electrodes, 150 s."""
+    folder = tmp_path_factory.mktemp("simulated")
+    sound, phones = speech_like(150, 0)
+    rng = np.random.default_rng(1)
+    stimulus = Stimulus(sound, {1: rng.standard_normal((7500, 60))}, phones)
+    config = PatientConfig(
+        electrodes=16, layer_driven=0, phone_driven=5, onset_driven=4, ceiling=(0.6, 0.8), lag_s=(0.1, 0.12)
+    )
+    patient = SimulatedPatient(config, [stimulus])
+    ceilings = np.array([t.ceiling_drawn for t in patient.truth])
+    drive = patient.drive(stimulus)
+    rows = (ceilings * drive + np.sqrt(1 - ceilings**2) * rng.standard_normal(drive.shape)).astype(np.float32)
+    names = tuple(t.name for t in patient.truth)
+    streams = {
+        "sound": RecordedStream(Spec("sound", 16_000, ("sound",)), sound[:, None], np.arange(len(sound)) / 16_000),
+        "gamma": RecordedStream(Spec("gamma", ROW_HZ, names), rows, np.arange(len(rows)) / ROW_HZ),
+    }
+    save_folder(Recording(streams), folder / "session")
+    with (folder / "session" / "phones.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("start_s", "end_s", "label"), *((a, b, label) for label, a, b in phones.phones)])
+    truth = [
+        {"name": t.name, "kind": t.kind, "layer": t.layer, "phone_class": t.phone_class, "position_mm": t.position_mm}
+        for t in patient.truth
+    ]
+    (folder / "truth.json").write_text(json.dumps(truth))
+    return folder
+
+
+def numbers(out: Path) -> dict[tuple[str, str, str], dict[str, str]]:
+    """(electrode, quantity) by part, of numbers.csv."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    with (out / "numbers.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            found.setdefault((row["part"], row["quantity"], row["of"]), {})[row["electrode"]] = row["value"]
+    return found
+
+
+def test_phonemes_of_a_simulated_patient(session: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Phone-driven electrodes get their own class, onset electrodes are not phonetic, undriven ones stay out."""
+    command = ["analyze", str(session / "session"), "--high-gamma", "gamma", "--out", str(tmp_path / "out")]
+    command += ["--parts", "phonemes", "--truth", str(session / "truth.json")]
+    assert main(command) == 0
+    found = numbers(tmp_path / "out")
+    encodes, phonetic = found["phonemes", "encodes", ""], found["phonemes", "phonetic", ""]
+    for one in json.loads((session / "truth.json").read_text()):
+        name, kind = one["name"], one["kind"]
+        called = encodes[name] == phonetic[name] == "True"
+        assert called == (kind == "phone"), (name, kind, one["phone_class"])
+        assert (encodes[name] == "True") == (kind in ("phone", "onset"))
+        if kind == "phone":
+            tops = (found["phonemes", "top_manner", ""][name], found["phonemes", "top_phone", ""][name])
+            assert one["phone_class"] in tops
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "simulated" in page.lower()
+    assert page.count("data:image/png") >= 3
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    first = (tmp_path / "out" / "numbers.csv").read_bytes()
+    parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "parts").iterdir()}
+    assert main(command) == 0  # nothing is computed again, and the same comes out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "parts").iterdir()} == parts
+    assert (tmp_path / "out" / "numbers.csv").read_bytes() == first
+    capsys.readouterr()
+
+
+@pytest.mark.long
+def test_layers_and_time_of_a_simulated_patient(session: Path, tmp_path: Path) -> None:
+    """All parts by tiny.en; interrupted between two fits, the sweep goes on where it was."""
+    out = tmp_path / "out"
+    command = ["analyze", str(session / "session"), "--high-gamma", "gamma", "--out", str(out), "--whisper", "tiny.en"]
+    command += ["--parts", "layers,time", "--epochs", "1", "--workers", "1", "--truth", str(session / "truth.json")]
+    assert main(command) == 0
+    found = numbers(out)
+    for layer in (1, 2, 3, 4):
+        for hearing in ("offline", "causal", "untrained"):
+            assert len(found["layers", "r", f"tiny.en {hearing} layer {layer}"]) == 16
+    p = found["layers", "p_fdr", "any trained layer"]
+    driven = {one["name"]: one["kind"] for one in json.loads((session / "truth.json").read_text())}
+    for name, value in p.items():
+        if driven[name] in ("undriven", "dead"):
+            assert value == "" or float(value) > 0.05
+    gains = found["time", "gain", "lagged over instantaneous"]
+    assert np.mean([float(gains[name]) for name, kind in driven.items() if kind == "phone"]) > 0.1
+
+
+def holdgraf(folder: Path, source: Path) -> list[str]:
+    """The real patient's sentences as recordings of high gamma, with sound where there is some."""
+    from scipy.io import wavfile
+
+    content = np.load(source / "hfa.npz")
+    labels: dict[int, list[tuple[float, float, str]]] = {}
+    with (source / "segments.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["kind"] == "phone":
+                times = float(row["start_s"]) + 2.0, float(row["stop_s"]) + 2.0
+                labels.setdefault(int(row["sentence"]), []).append((*times, row["label"]))
+    names = tuple(f"ch_{i}" for i in range(content["hfa"].shape[2]))
+    made = []
+    for number, hfa in enumerate(content["hfa"]):
+        stamps = 0.5 + np.arange(len(hfa)) / 200  # -1.5 s from a sentence's onset, which is put at 2 s
+        streams = {"hfa": RecordedStream(Spec("hfa", 200, names), hfa, stamps)}
+        wav = source / f"sentence_{number}.wav"
+        offset = 0.0
+        if wav.exists():
+            rate, sound = wavfile.read(wav)
+            scaled = (sound / 32768 if sound.dtype.kind == "i" else sound).astype(np.float32).reshape(-1, 1)
+            streams["sound"] = RecordedStream(
+                Spec("sound", rate, ("sound",)), scaled, 1.8 + np.arange(len(scaled)) / rate
+            )
+            offset = 1.8
+        else:
+            offset = 0.5 + 0.0075  # the first averaged row
+        path = folder / f"sentence_{number}"
+        save_folder(Recording(streams), path)
+        with (path / "phones.csv").open("w", newline="") as file:
+            rows = [(a - offset, b - offset, label) for a, b, label in labels[number]]
+            csv.writer(file).writerows([("start_s", "end_s", "label"), *rows])
+        made.append(str(path))
+    return made
+
+
+@pytest.mark.long
+def test_a_real_patient_goes_through(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """29 sentences, 6 with sound: phones are analysed, and layers are said to be too little data."""
+    source = recordings / "holdgraf"
+    paths = holdgraf(tmp_path / "sentences", source)
+    out = tmp_path / "out"
+    command = ["analyze", *paths, "--high-gamma", "hfa", "--out", str(out), "--whisper", "tiny.en"]
+    assert main([*command, "--parts", "layers,phonemes"]) == 0
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Too little data" in page
+    assert "at least 60 s are needed" in page
+    assert "electrodes encode speech" in page
+    print(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--parts", "layer"], "layers"),
+        (["--parts", ","], "--parts"),
+        (["--phone-window-ms", "200", "100"], "later end"),
+        (["--percentile", "100"], "--percentile"),
+        (["--workers", "0"], "1 or more"),
+        (["--phones", "a.csv", "b.csv"], "2 files for 1 recordings"),
+        (["--phones", "missing.csv"], "cannot be read"),
+        (["--truth", "missing.json"], "truth"),
+        (["--high-gamma", "gama"], "gamma"),
+    ],
+)
+def test_mistakes_are_one_line(
+    session: Path, tmp_path: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["analyze", str(session / "session"), "--parts", "phonemes", "--out", str(tmp_path / "out")]
+    assert main([*command, "--high-gamma", "gamma", *words]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("corticast: ")
+    assert message in last
+
+
+def test_too_little_is_said_not_drawn() -> None:
+    assert "12 s of sound" in analysis_layers.too_little(12.0)
