@@ -83,6 +83,7 @@ class EngineTable(Table):
     """wait_s: for the streams to appear. threads: torch's own; more than one only helps when cores are idle.
 
     cores: numbers of those that the engine may run on; none: all.
+    accept_commands: of monitors, anywhere on the network.
     """
 
     name: str = Field("corticast", pattern=r"^[\w-]+$")
@@ -92,6 +93,7 @@ class EngineTable(Table):
     score_window_s: float = Field(60.0, ge=30)
     threads: int = Field(1, ge=1)
     cores: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = ()
+    accept_commands: bool = False
 
     @model_validator(mode="after")
     def _ring_holds_backlog(self) -> EngineTable:

@@ -13,15 +13,17 @@ import numpy as np
 from realtime import manners
 from realtime.adapting import Adapter, Adaptive
 from realtime.audio import sound_level_db
-from realtime.block import Block
+from realtime.block import Block, Floats
 from realtime.carried import StateFolder
 from realtime.errors import UserError
 from realtime.lane import Lane, Publish, Step, marked
+from realtime.pick import Pick
 from realtime.score import score_words
 from realtime.scoring import Scorer
 from realtime.silence import Silence
 from realtime.sinks.results import Results
 from realtime.sources.pump import Event, Inlet
+from realtime.spectrum import SpectrumWatch, spectrum_bins
 from realtime.stage import Chain
 from realtime.telemetry import Telemetry, telemetry_rows
 
@@ -86,6 +88,7 @@ class Engine:
         self._has_model = settings.attention is not None
         self.sound = self._lane("sound", sound, self._publish_predicted)
         self.ecog = self._lane("ecog", ecog, self._publish_observed)
+        self._spectrum = self._watch_spectrum()
         self._state = state
         self._take_over()
         self._heart = threading.Thread(target=self._beat, name="status", daemon=True)
@@ -93,6 +96,22 @@ class Engine:
     def _lane(self, name: str, source: tuple[Inlet, Chain], publish: Publish) -> Lane:
         ring_s, max_backlog_s = self.settings.ring_s, self.settings.max_backlog_s
         return Lane(name, *source, publish, self._tell, ring_s=ring_s, max_backlog_s=max_backlog_s)
+
+    def _watch_spectrum(self) -> SpectrumWatch | None:
+        """Of the electrodes' raw samples; None where a chain does not pick any."""
+        lane = self.ecog
+        pick = dict(zip(lane.chain.names, lane.chain.stages, strict=True)).get("pick")
+        if not isinstance(pick, Pick):
+            return None
+        results, bins_hz = self.results, spectrum_bins(lane.spec.rate_hz)
+        results.open_spectrum([lane.spec.channels[k] for k in pick.channels])
+
+        def publish(time_s: float, powers: Floats) -> None:
+            results.push_spectrum(time_s, bins_hz, powers)
+
+        return SpectrumWatch(
+            lane.ring, lane.spec.rate_hz, pick.channels, publish, lambda: results.spectrum.have_consumers
+        )
 
     def _take_over(self) -> None:
         if self._state is None:
@@ -109,10 +128,12 @@ class Engine:
             lane.warm_up()
         manners.calm_python()
         self._tell({"event": "started", "engine": self.settings.name})
-        self._tell_settings()
+        self.tell_settings()
         self.scorer.start()
         for lane in (self.sound, self.ecog):
             lane.start(self._stop)
+        if self._spectrum is not None:
+            self._spectrum.start(self._stop)
         self._heart.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
@@ -122,6 +143,8 @@ class Engine:
             lane.join(timeout_s)
         self.scorer.finish(timeout_s)
         self._heart.join(timeout_s)
+        if self._spectrum is not None:
+            self._spectrum.join(timeout_s)
         self._tell_nan()
         self._tell({"event": "stopped", "engine": self.settings.name, "samples": self.samples()})
         manners.free_python()
@@ -226,7 +249,8 @@ class Engine:
         self.results.tell(event, self._now())
         self._on_event(event)
 
-    def _tell_settings(self) -> None:
+    def tell_settings(self) -> None:
+        """Send the settings now, and not only with the next beat: something in them has changed."""
         settings = self.settings
         streams = [lane.spec.name for lane in (self.sound, self.ecog)]
         facts = {
@@ -248,7 +272,7 @@ class Engine:
             self._keep_state()
             if time.monotonic() - told_s >= SETTINGS_EVERY_S:
                 told_s += SETTINGS_EVERY_S
-                self._tell_settings()
+                self.tell_settings()
                 self._tell_nan()
 
     def _keep_state(self) -> None:

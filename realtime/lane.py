@@ -70,8 +70,8 @@ class Lane:
         self.error: Exception | None = None
         self.publish = publish
         self._on_event: Callable[[Event], None] = lambda event: on_event({**event, "lane": name})
-        self._ring = Ring(round(ring_s * spec.rate_hz), (len(spec.channels),))
-        self._cursor: Cursor = self._ring.cursor()
+        self.ring = Ring(round(ring_s * spec.rate_hz), (len(spec.channels),))
+        self._cursor: Cursor = self.ring.cursor()
         self._backlog_rows = round(max_backlog_s * spec.rate_hz)
         self._threads: list[threading.Thread] = []
 
@@ -120,13 +120,13 @@ class Lane:
     def _pull(self, stop: threading.Event) -> None:
         try:
             clock = Clock(self.spec.rate_hz)
-            pump(self.inlet, clock, self._ring, self._on_event, stop, counts=self.counts, arrivals=self.arrivals)
+            pump(self.inlet, clock, self.ring, self._on_event, stop, counts=self.counts, arrivals=self.arrivals)
         except Exception as error:
             self._fail(error)
 
     def _work(self) -> None:
         try:
-            while self._cursor.wait(0.2) or not self._ring.closed:
+            while self._cursor.wait(0.2) or not self.ring.closed:
                 if self._cursor.behind:
                     self._step()
         except Exception as error:
@@ -177,7 +177,7 @@ class Lane:
 
     def _fail(self, error: Exception) -> None:
         self.error = error
-        self._ring.close()  # so that a chain that waits for rows ends too
+        self.ring.close()  # so that a chain that waits for rows ends too
         self._on_event({"event": "failed", "stream": self.spec.name, "reason": f"{type(error).__name__}: {error}"})
 
 

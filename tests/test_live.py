@@ -16,7 +16,8 @@ from realtime.block import Block
 from realtime.commands import wiring
 from realtime.commands.choose import pick_stream, sound_by_rate
 from realtime.commands.evaluate import ecog_of, one_timeline
-from realtime.commands.session import Session, open_session, recording
+from realtime.commands.recordings import recording
+from realtime.commands.session import Session, open_session
 from realtime.config import Config
 from realtime.lane import Step
 from realtime.offline import run_chain

@@ -185,17 +185,26 @@ def test_a_status_of_a_process_that_has_gone_is_no_recording(tmp_path: Path) -> 
 
 
 def test_a_run_tells_how_its_recording_stands(tmp_path: Path) -> None:
-    from realtime.commands.engine_process import _RecordingWatch
+    from realtime.commands.recordings import Recordings
 
     told: list[dict[str, object]] = []
     engine = SimpleNamespace(tell=told.append, facts_now={})
     path = tmp_path / "gone.xdf"
-    config = SimpleNamespace(record=SimpleNamespace(file=path))
-    watch = _RecordingWatch(config, SimpleNamespace(engine=engine))  # type: ignore[arg-type]
+    config = SimpleNamespace(record=SimpleNamespace(file=path, sound=True), engine=SimpleNamespace(name="e"))
+    watch = Recordings(config, SimpleNamespace(engine=engine))  # type: ignore[arg-type]
+    watch.look()
+    assert engine.facts_now["recording"] == {"on": False}
+    watch.path = path
     content = {"state": "recording", "file": str(path), "engine": "e", "streams": [], "pid": os.getpid()}
     status_file(path).write_text(json.dumps({**content, "size_bytes": 7, "free_bytes": 8}))
     for _ in range(3):
         watch.look()
-    assert engine.facts_now["recording"] == {"on": False, "file": str(path), "bytes": 7, "free_bytes": 8}
+    assert engine.facts_now["recording"] == {
+        "on": False,
+        "sound": True,
+        "file": str(path),
+        "bytes": 7,
+        "free_bytes": 8,
+    }
     (event,) = told
     assert "has ended: start another recording" in str(event["message"])

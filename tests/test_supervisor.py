@@ -27,7 +27,15 @@ PATIENCE_S = 120.0
 
 def options(**values: Any) -> argparse.Namespace:
     return argparse.Namespace(
-        **{"config": Path("c"), "name": None, "record": None, "seconds": None, "adapt": False, **values}
+        **{
+            "config": Path("c"),
+            "name": None,
+            "record": None,
+            "seconds": None,
+            "adapt": False,
+            "accept_commands": False,
+        },
+        **values,
     )
 
 

@@ -20,8 +20,11 @@ from realtime.commands.console import machine_facts, say, working
 from realtime.commands.demo_session import ECOG, SOUND, DemoSession, DemoSettings, prepare
 from realtime.commands.evaluate import score_rows
 from realtime.commands.health import latency_table, lead_table, status_line
+from realtime.commands.obey import obeying
 from realtime.commands.options import file_to_write, seconds
-from realtime.commands.session import Session, open_monitor, open_session
+from realtime.commands.recordings import Recordings
+from realtime.commands.session import Session, open_session
+from realtime.commands.window import open_monitor
 from realtime.config import Config
 from realtime.errors import UserError
 from realtime.manners import ask_system
@@ -54,15 +57,19 @@ def run_demo(
     replay = _start_replay(demo.recording)
     shown = None
     try:
-        session = open_session(_config(demo, name), facts={"simulated": True}, on_aligned=aligned.append)
+        config = _config(demo, name)
+        session = open_session(config, facts={"simulated": True}, on_aligned=aligned.append)
+        recordings = Recordings(config, session)
         shown = open_monitor(name) if window else None
         say("live: predicted beside observed, on held-out speech that no model has heard")
         session.engine.facts_now["manners"] = ask_system()
-        session.engine.start()
         try:
-            _watch(session, replay, seconds)
+            with obeying(session.engine, recordings, accepts=True):
+                session.engine.start()
+                _watch(session, recordings, replay, seconds)
         finally:
             session.engine.stop()
+            recordings.end()
     finally:
         _end(replay)
         if shown is not None:
@@ -91,7 +98,7 @@ def _start_replay(recording: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def _watch(session: Session, replay: subprocess.Popen[str], seconds: float | None) -> None:
+def _watch(session: Session, recordings: Recordings, replay: subprocess.Popen[str], seconds: float | None) -> None:
     """Until the replay has finished, `seconds` are over, or Ctrl-C; then what was sent is left to arrive."""
     finished = threading.Event()
     threading.Thread(target=_await_finish, args=(replay, finished), daemon=True).start()
@@ -99,6 +106,7 @@ def _watch(session: Session, replay: subprocess.Popen[str], seconds: float | Non
     try:
         while not finished.wait(0.25) and not session.engine.failed.is_set():
             passed = time.monotonic() - begun
+            recordings.look()
             if passed - said >= LINE_EVERY_S:
                 said = passed
                 say(status_line(session.engine, passed, seconds))

@@ -16,12 +16,14 @@ from rich.live import Live
 from realtime.carried import StateFolder
 from realtime.commands.console import console, say
 from realtime.commands.health import health, latency_table, lead_table, status_line
+from realtime.commands.obey import obeying
+from realtime.commands.recordings import Recordings, planned_file, recording
 from realtime.commands.search import StreamSearch
 from realtime.commands.window import open_monitor
 from realtime.config import Config, checked, load_config
 from realtime.errors import UserError
 from realtime.manners import ask_system
-from realtime.sinks.recording_status import is_alive, read_status, require_free, trouble
+from realtime.sinks.recording_status import require_free
 
 if TYPE_CHECKING:
     from realtime.commands.session import Session
@@ -42,27 +44,34 @@ def run(options: argparse.Namespace) -> int:
         if not _told_to_take_over(options):
             return 0
     config = _with_options(load_config(options.config), options)
-    require_free(config.record.file, config.engine.name)
     folder: Path | None = options.supervised
     restarted = folder is not None and (folder / "ready").exists()
+    require_free(planned_file(config, folder), config.engine.name)
     if restarted:
         config = config.model_copy(update={"engine": config.engine.model_copy(update={"wait_s": LONG_WAIT_S})})
     state = None if folder is None else StateFolder(folder)
     search = StreamSearch(config)  # while the rest is loaded
-    from realtime.commands.session import open_session, recording
+    from realtime.commands.session import open_session
 
     session = open_session(config, on_event=_say_event, state=state, search=search)
     engine = session.engine
     window = None if options.no_monitor else open_monitor(config.engine.name)
     passed = 0.0
+
+    def goes_on() -> bool:
+        return folder is not None and engine.failed.is_set()
+
     try:
-        with recording(config, session, goes_on=lambda: folder is not None and engine.failed.is_set()):
+        with (
+            recording(config, session, goes_on, folder) as recordings,
+            obeying(engine, recordings, config.engine.accept_commands),
+        ):
             engine.facts_now["manners"] = ask_system(config.engine.cores)
             engine.start()
             if folder is not None:
                 (folder / "ready").write_text(config.engine.name, encoding="utf-8")
             try:
-                passed = _watch(config, session, options.seconds)
+                passed = _watch(session, recordings, options.seconds)
             finally:
                 engine.stop()
     finally:
@@ -94,6 +103,8 @@ def _with_options(config: Config, options: argparse.Namespace) -> Config:
     content = config.model_dump(exclude_unset=True)
     if options.name is not None:
         content["engine"] = {**content.get("engine", {}), "name": options.name}
+    if options.accept_commands:
+        content["engine"] = {**content.get("engine", {}), "accept_commands": True}
     if options.record is not None:
         content["record"] = {**content.get("record", {}), "file": options.record}
     if options.adapt:
@@ -101,36 +112,15 @@ def _with_options(config: Config, options: argparse.Namespace) -> Config:
     return checked(content, "the command line")
 
 
-class _RecordingWatch:
-    """Tells the operator, once each, what is wrong with the recording."""
-
-    def __init__(self, config: Config, session: Session):
-        self._path, self._tell, self._facts = config.record.file, session.engine.tell, session.engine.facts_now
-        self._said = ""
-
-    def look(self) -> None:
-        if self._path is None:
-            return
-        message, status = trouble(self._path), read_status(self._path)
-        if status is not None:
-            known = {"file": str(self._path), "bytes": status.size_bytes, "free_bytes": status.free_bytes}
-            self._facts["recording"] = {"on": is_alive(status), **known}
-        kind = message.split("(")[0].rstrip("0123456789")
-        if message and kind != self._said:
-            self._tell({"event": "warning", "message": message})
-        self._said = kind
-
-
-def _watch(config: Config, session: Session, seconds: float | None) -> float:
+def _watch(session: Session, recordings: Recordings, seconds: float | None) -> float:
     """Show the engine's health until the time is over, Ctrl-C, or a lane ends; gives the seconds that passed."""
     begun, said, passed = time.monotonic(), 0.0, 0.0
-    recorded = _RecordingWatch(config, session)
     engine = session.engine
     try:
         with Live(console=console, refresh_per_second=4) if console.is_terminal else _Lines() as live:
             while not engine.failed.wait(REFRESH_S if seconds is None else min(REFRESH_S, seconds - passed)):
                 passed = time.monotonic() - begun
-                recorded.look()
+                recordings.look()
                 if console.is_terminal:
                     live.update(health(engine, passed))
                 elif passed - said >= LINE_EVERY_S:
@@ -170,6 +160,7 @@ def _say_event(event: dict[str, object]) -> None:
         "took_over",
         "adaptation",
         "adaptation_failed",
+        "marker",
     ):
         from realtime.messages import with_message
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from encoders.adapted import AdaptedModel
@@ -16,19 +14,12 @@ from realtime.carried import StateFolder
 from realtime.commands import wiring
 from realtime.commands.console import say, working
 from realtime.commands.search import StreamSearch
-from realtime.commands.window import open_monitor
 from realtime.config import Config
 from realtime.engine import Engine, EngineSettings
 from realtime.errors import UserError
 from realtime.pick import channel_number
-from realtime.sinks.keeper import start_recording
-from realtime.sinks.recording_status import goes_on_for, stop_recording
-from realtime.sources.lsl import LslInlet, StreamQuery
+from realtime.sources.lsl import LslInlet
 from realtime.sources.pump import Event
-
-RECORDER_BACK_S = 5.0
-
-__all__ = ["Session", "open_monitor", "open_session", "recording"]
 
 
 @dataclass
@@ -114,44 +105,3 @@ def _facts(config: Config, header: ModelHeader | None, embedding: wiring.Embeddi
         "horizon_s": header.horizon_s,
         "simulated": bool(training.get("simulated")),
     }
-
-
-@contextlib.contextmanager
-def recording(config: Config, session: Session, goes_on: Callable[[], bool] = lambda: False) -> Iterator[Path | None]:
-    """Record sources and results into config.record.file, from before the first row is used.
-
-    The recorder is no child of this process: it outlives a crash, and the engine that takes over finds it recording.
-    goes_on: asked at the end, whether it is to go on for another engine.
-    """
-    path = config.record.file
-    if path is None:
-        yield None
-        return
-    if goes_on_for(path, config.engine.name):
-        say(f"the recording {path} goes on")
-        session.engine.results.wait_for_consumers(RECORDER_BACK_S)  # or its first rows and anchors would be missing
-    else:
-        _start(path, config, session)
-    try:
-        yield path
-    finally:
-        if not goes_on():
-            status = stop_recording(path)
-            say(f"recorded {status.size_bytes / 1e6:.1f} MB into {path}")
-
-
-def _start(path: Path, config: Config, session: Session) -> None:
-    sound, ecog = session.inlets
-    sources = ([sound] if config.record.sound else []) + [ecog]
-    queries = [StreamQuery(i.found.name, i.found.type or None, i.found.source_id or None) for i in sources]
-    results = [StreamQuery(name=name) for name in session.engine.results.names() if _recorded(config, name)]
-    with working(f"starting the recording {path}"):
-        start_recording(path, _unique([*queries, *results]), config.engine.name)
-
-
-def _recorded(config: Config, name: str) -> bool:
-    return config.record.sound or not name.endswith(".sound")
-
-
-def _unique(queries: list[StreamQuery]) -> list[StreamQuery]:
-    return list(dict.fromkeys(queries))

@@ -104,6 +104,7 @@ class Supervisor:
             value = getattr(self._options, name)
             words += [f"--{name}={value}"] if value is not None else []
         words += ["--adapt"] if self._options.adapt else []
+        words += ["--accept-commands"] if self._options.accept_commands else []
         return [sys.executable, "-m", "realtime.cli", "run", *words]
 
     def _seconds_words(self) -> list[str]:

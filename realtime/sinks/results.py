@@ -21,7 +21,7 @@ MELS = 80
 
 
 class Results:
-    """Outlets `{engine}.predicted`, `.attention`, `.observed`, `.score`, `.sound`, `.telemetry` and `.status`.
+    """Outlets `{engine}.predicted`, `.attention`, `.observed`, `.score`, `.sound`, `.telemetry`, `.status`, `.markers`.
 
     Their source_ids follow from the engine's name alone, so that a restarted engine is found again.
     attention: (heads, lags), None where there is no model; then nothing is predicted or scored either.
@@ -32,6 +32,7 @@ class Results:
         self._lock = threading.Lock()
         self._outlets: dict[str, Outlet] = {}
         self.status = self._outlet("status", "Markers", 0.0, ("status",), text=True)
+        self.markers = self._outlet("markers", "Markers", 0.0, ("marker",), text=True)
         self.observed = self._outlet("observed", "HighGamma", ROW_RATE_HZ, electrodes, "SD")
         self.sound = self._outlet("sound", "Sound", ROW_RATE_HZ, ("level_db", *(f"mel{i}" for i in range(MELS))))
         if attention is not None:
@@ -56,20 +57,34 @@ class Results:
         self._outlets[name] = Outlet(Spec(name, rate_hz, tuple(channels), unit), type, name, text, double=double)
         return self._outlets[name]
 
+    def open_spectrum(self, channels: Sequence[str]) -> None:
+        """Add `{engine}.spectrum`: rows of one stamp are one spectrum, a row for each frequency, `hz` and then dB."""
+        self.spectrum = self._outlet("spectrum", "Spectrum", 0.0, ("hz", *channels), "dB")
+
+    def push_spectrum(self, time_s: float, bins_hz: Floats, powers: Floats) -> None:
+        """powers: (bins, channels), of the samples up to time_s."""
+        rows = np.concatenate([bins_hz[:, None], powers], axis=1).astype(np.float32)
+        self.spectrum.push(Block(rows, np.full(len(rows), time_s)))
+
     def names(self) -> tuple[str, ...]:
         """Of all outlets that this engine has."""
         return tuple(self._outlets)
 
-    def wait_for_consumers(self, timeout_s: float) -> bool:
-        """True as soon as somebody listens to every outlet, such as a recorder that finds them again."""
+    def wait_for_consumers(self, names: Sequence[str], timeout_s: float) -> bool:
+        """True as soon as somebody listens to each of these outlets, such as a recorder that finds them again."""
         until = time.monotonic() + timeout_s
-        return all(one.wait_for_consumers(max(0.01, until - time.monotonic())) for one in self._outlets.values())
+        return all(self._outlets[n].wait_for_consumers(max(0.01, until - time.monotonic())) for n in names)
 
     def tell(self, event: Event, time_s: float) -> None:
         """Send one status event; from any thread."""
         content = {"time": time_s, **with_message(event)}
         with self._lock:
             self.status.push_text(json.dumps(content, default=_plain), time_s)
+
+    def mark(self, text: str, time_s: float) -> None:
+        """Send an operator's marker, stamped with the moment that it speaks of; from any thread."""
+        with self._lock:
+            self.markers.push_text(text, time_s)
 
     def push_score(self, score: Block) -> None:
         null = score.extra["null_max_p95"].astype(np.float32)
