@@ -32,14 +32,15 @@ HORIZON_S = 0.1
 COMPONENTS, LAGS = 64, 16
 START_S = 180.0
 ENGINE, SOUND, ECOG = "bench", "bench-sound", "bench-ecog"
-LOADS = ("core", "disk")
+LOADS = ("core", "disk", "monitor")
 Share = Callable[[float], None]
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured. load: None, or a competing program: `core` burns one core, `disk` writes and flushes."""
+    """What is measured. load: None, or a competing program: `core` burns one core, `disk` writes and flushes, `monitor`
+    is the engine's own window, 24 traces and every panel at 1600 x 1000, drawn into memory."""
 
     model: str = "base"
     layer: int = 3
@@ -132,7 +133,8 @@ def run_case(
             share(0.1)
             engine = children.start("engine", "benchmarks.latency_engine", folder / "rig.toml")
             if case.load:
-                children.start("load", "benchmarks.latency_load", case.load, "--file", folder / "load.bin")
+                words = (case.load, "--file", folder / "load.bin", "--engine", ENGINE)
+                children.start("load", "benchmarks.latency_load", *words)
             children.await_state(client, "measuring", START_S + warm_up_s)
             share(0.3)
             before = _cpu_s(engine)

@@ -1,4 +1,5 @@
-"""A competing program: `core` burns one core, `disk` writes and flushes without end. Ends with its parent."""
+"""A competing program, which ends with its parent: `core` burns one core, `disk` writes and flushes, `monitor` is the
+window."""
 
 from __future__ import annotations
 
@@ -16,10 +17,15 @@ FILE_BYTES = 256 << 20  # then it begins again at the start of the file
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency_load", description=__doc__)
-    parser.add_argument("kind", choices=("core", "disk"))
+    parser.add_argument("kind", choices=("core", "disk", "monitor"))
     parser.add_argument("--file", type=Path, help="what `disk` writes")
+    parser.add_argument("--engine", help="whose window `monitor` is")
     options = parser.parse_args(arguments)
     stop = stop_with_parent()
+    if options.kind == "monitor":
+        from benchmarks.monitor import show_until
+
+        show_until(stop, options.engine)
     tell("running")
     if options.kind == "disk":
         with options.file.open("wb") as file:

@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections import Counter
@@ -25,18 +26,18 @@ from realtime.commands.console import machine_facts
 
 ROOT = Path(__file__).parents[1]
 FULL_S = 12.0  # until the traces are full
+TRACES, SIZE = 24, "1600x1000"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="cost of the monitor's window")
     parser.add_argument("--electrodes", type=int, default=256)
-    parser.add_argument("--traces", type=int, default=24)
+    parser.add_argument("--traces", type=int, default=TRACES)
     parser.add_argument("--seconds", type=float, default=20.0, help="measured, for each tab (default: 20)")
-    parser.add_argument("--size", default="1600x1000")
+    parser.add_argument("--size", default=SIZE)
     parser.add_argument("--window", type=float, default=10.0, help="seconds shown (default: 10)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
-    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     engine = f"benchmark-{uuid.uuid4().hex[:8]}"
     command = [sys.executable, "-m", "tests.fake_engine", "--engine", engine, "--lead", "0.2"]
     process = subprocess.Popen([*command, "--electrodes", str(options.electrodes)], cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -50,25 +51,47 @@ def main() -> None:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-def measure(engine: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Open the window on `engine` and measure it, tab by tab."""
-    import pyqtgraph as pg
-    from PySide6.QtCore import QEventLoop, QTimer, qVersion
+def open_window(engine: str, traces: int = TRACES, size: str = SIZE, window_s: float = 10.0) -> tuple[Any, Any, Any]:
+    """Application, client and window on an engine, drawn into memory where nothing else is asked for."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     from PySide6.QtWidgets import QApplication
 
     from realtime.monitor.client import Client
     from realtime.monitor.window import Window
     from realtime.sources.lsl import Network, local_clock
 
-    paints = count_paints()
     application = QApplication.instance() or QApplication([])
     client = Client(engine, Network, local_clock)
-    window = Window(client, count=options.traces)
-    window.view.window_s = options.window
-    width, height = (int(part) for part in options.size.split("x"))
-    window.resize(width, height)
+    window = Window(client, count=traces)
+    window.view.window_s = window_s
+    window.resize(*(int(part) for part in size.split("x")))
     window.show()
     client.start()
+    return application, client, window
+
+
+def show_until(stop: threading.Event, engine: str) -> None:
+    """The window, going through its tabs, until `stop` is set."""
+    from PySide6.QtCore import QTimer
+
+    application, client, window = open_window(engine)
+    tab, look = QTimer(), QTimer()
+    tab.timeout.connect(lambda: window.tabs.setCurrentIndex((window.tabs.currentIndex() + 1) % window.tabs.count()))
+    look.timeout.connect(lambda: application.quit() if stop.is_set() else None)
+    tab.start(5000)
+    look.start(100)
+    application.exec()
+    window.close()
+    client.close()
+
+
+def measure(engine: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Open the window on `engine` and measure it, tab by tab."""
+    import pyqtgraph as pg
+    from PySide6.QtCore import QEventLoop, QTimer, qVersion
+
+    paints = count_paints()
+    application, client, window = open_window(engine, options.traces, options.size, options.window)
 
     def run(seconds: float) -> None:
         loop = QEventLoop()  # quitting the application would close the window
@@ -100,7 +123,7 @@ def measure(engine: str, options: argparse.Namespace) -> dict[str, Any]:
         "points_drawn": points,
         "electrodes": len(rows.channels),
         "traces": len(window.shown),
-        "size": [width, height],
+        "size": options.size,
         "window_s": options.window,
         "measured_s": options.seconds,
         "qt": qVersion(),

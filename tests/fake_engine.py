@@ -32,7 +32,7 @@ def electrode_names(count: int) -> list[str]:
 
 
 class FakeEngine:
-    """All seven outlets. `predicted(rows)` and `observed(rows)` say what the rows of any index hold."""
+    """All outlets. `predicted(rows)` and `observed(rows)` say what the rows of any index hold."""
 
     def __init__(self, name: str, electrodes: int = 64, heads: int = 4, lags: int = 40, lead_s: float = 0.0) -> None:
         self.name, self.heads, self.lags, self.lead_s = name, heads, lags, lead_s
@@ -54,6 +54,7 @@ class FakeEngine:
             "sound": self._outlet("sound", ["level_db", *(f"mel{k}" for k in range(80))], 50.0),
             "telemetry": self._outlet("telemetry", TELEMETRY, 0.0, pylsl.cf_double64),
             "status": self._outlet("status", ["status"], 0.0, pylsl.cf_string),
+            "spectrum": self._outlet("spectrum", ["hz", *self.electrodes], 0.0),
         }
 
     def _outlet(
@@ -135,6 +136,23 @@ class FakeEngine:
         scores = np.append(self.true_r + wander, 0.14) if row > 150 else np.full(len(self.electrodes) + 1, np.nan)
         self.push("score", scores[None], self.times(np.array([row])))
 
+    def spectrum(self, number: int) -> Array:
+        """(bins, 1 + electrodes): Hz, then dB; 1/f with hum; the second electrode is dead, the third noisy."""
+        bins_hz = np.arange(0.0, 251.0, 2.0)
+        random = np.random.default_rng([12, number])
+        powers = (
+            30 - 20 * np.log10(np.maximum(bins_hz, 2.0))[:, None] + random.normal(0, 1.5, (126, len(self.electrodes)))
+        )
+        powers[25] += np.linspace(0, 25, len(self.electrodes))
+        powers[:, 1] -= 40
+        powers[:, 2] += 15
+        return np.hstack([bins_hz[:, None], powers])
+
+    def push_spectrum(self, row: int) -> None:
+        """One spectrum, its rows in one chunk of one stamp."""
+        rows = np.ascontiguousarray(self.spectrum(row), np.float32)
+        self._outlets["spectrum"].push_chunk(rows, float(self.times(np.array([row]))[0]))
+
     def say(self, event: str, **more: object) -> None:
         """One status event."""
         body = {"event": event, "time": pylsl.local_clock(), **more}
@@ -183,6 +201,7 @@ class FakeEngine:
                 self.push_score(first)
             if block % 20 == 10:
                 self.say_settings()
+                self.push_spectrum(first)
             block += 1
 
 

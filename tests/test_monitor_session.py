@@ -92,7 +92,14 @@ def test_signs_of_what_is_not_to_be_trusted(qtbot: Any) -> None:
     qtbot.addWidget(panel.widget)
     names = ["G1", "G2", "G3", "G4"]
     panel.draw(
-        names, places(names), np.array([0.5, 0.1, np.nan, 0.4]), 0.2, ["G1"], [], {"G1": "masked", "G4": "sound"}
+        names,
+        places(names),
+        np.array([0.5, 0.1, np.nan, 0.4]),
+        0.2,
+        ["G1"],
+        [],
+        {"G1": "masked", "G4": "sound"},
+        np.array([0.125, 0.0, np.nan, 0.0]),
     )
     dots = {dot.data(): dot for dot in panel.dots.points()}
     assert {name: dot.symbol() for name, dot in dots.items()} == {"G1": "x", "G2": "o", "G3": "o", "G4": "t"}
@@ -102,4 +109,4 @@ def test_signs_of_what_is_not_to_be_trusted(qtbot: Any) -> None:
     panel.dots.sigClicked.emit(panel.dots, [dots["G4"]], None)
     assert clicked == ["G4"]
     panel.dots.sigHovered.emit(panel.dots, [dots["G1"]], None)
-    assert panel._item.titleLabel.text == "G1: running r 0.50, x masked"
+    assert panel._item.titleLabel.text == "G1: running r 0.50, x masked, masked 12.5 % so far"

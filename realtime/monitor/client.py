@@ -10,9 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from realtime.block import Spec
+from realtime.block import Floats, Spec, Times
 from realtime.monitor.history import Rows
+from realtime.monitor.masked import Masked
+from realtime.monitor.onsets import OnsetAverage, OnsetFinder, mel_level_db
 from realtime.monitor.session import Session
+from realtime.monitor.spectra import Spectra
 from realtime.monitor.vitals import (
     OUTLETS,
     Event,
@@ -24,11 +27,14 @@ from realtime.monitor.vitals import (
     measure_latency,
     read_counts,
     read_settings,
+    read_timed,
 )
 
 POLL_S = 0.02
 SEARCH_S = 0.25
 EVENTS_KEPT = 500
+TIMED_KEPT = 1000  # states and markers
+SPECTRUM = "spectrum"  # beside OUTLETS, as no row of it is ever overdue
 KEPT_S = {"predicted": 720.0, "observed": 720.0, "score": 14_400.0, "attention": 10.0, "sound": 15.0, "telemetry": 65.0}
 ROW_HZ, SCORE_HZ = 50.0, 1.0  # of outlets that declare no rate
 
@@ -60,17 +66,37 @@ class Outlet:
         self.inlet: Inlet | None = None
         self.rows: Rows | None = None  # replaced, never changed, when the engine returns with other channels
         self.session: Session | None = None  # means over the whole session, of attention alone
+        self.masked: Masked | None = None  # of observed alone
+        self.spectra: Spectra | None = None  # of the spectrum, which has no rows
         self.arrived_s = np.nan  # when its newest row came, on this machine's clock
 
     def attach(self, inlet: Inlet) -> None:
         """Take rows from `inlet`; those held stay if the channels are the same."""
-        if not inlet.is_text and (self.rows is None or self.rows.channels != inlet.spec.channels):
+        self.inlet = inlet
+        channels = inlet.spec.channels
+        if inlet.is_text:
+            return
+        if self.what == SPECTRUM:
+            self.spectra = Spectra(channels[1:])
+        elif self.rows is None or self.rows.channels != channels:
             rate_hz = inlet.spec.rate_hz or (SCORE_HZ if self.what == "score" else ROW_HZ)
             dtype = np.float64 if self.what == "telemetry" else np.float32
-            self.rows = Rows(inlet.spec.channels, max(2, round(KEPT_S[self.what] * rate_hz)), dtype)
+            self.rows = Rows(channels, max(2, round(KEPT_S[self.what] * rate_hz)), dtype)
             if self.what == "attention":
-                self.session = Session(len(inlet.spec.channels))
-        self.inlet = inlet
+                self.session = Session(len(channels))
+            if self.what == "observed":
+                self.masked = Masked(len(channels))
+
+    def add(self, stamps: Times, values: Floats) -> None:
+        """Keep rows that have come."""
+        if self.spectra is not None:
+            self.spectra.add(stamps, values)
+        if self.rows is not None:
+            self.rows.append(stamps, values)
+        if self.session is not None:
+            self.session.add(stamps, values)
+        if self.masked is not None:
+            self.masked.add(values)
 
 
 class Client:
@@ -82,10 +108,14 @@ class Client:
 
     def __init__(self, engine: str, open_network: Callable[[str], Network], clock: Callable[[], float]) -> None:
         self.engine = engine
-        self.outlets = {what: Outlet(what) for what in OUTLETS}
+        self.outlets = {what: Outlet(what) for what in (*OUTLETS, SPECTRUM)}
         self.events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self.noted = 0  # events ever; a change says that there is something new to show
         self.settings = Settings()
+        self.states: deque[tuple[float, str]] = deque(maxlen=TIMED_KEPT)  # since when which, on the engine's clock
+        self.markers: deque[tuple[float, str]] = deque(maxlen=TIMED_KEPT)  # of the operators
+        self.onsets: OnsetAverage | None = None  # as soon as there are observed rows
+        self._finder = OnsetFinder()
         self.offset_s = 0.0  # add to the engine's times for this machine's
         self.clock = clock
         self._open_network = open_network
@@ -118,6 +148,13 @@ class Client:
         """What names the electrodes: predicted, or observed where there is no model."""
         return self.rows(main_outlet({what for what, outlet in self.outlets.items() if outlet.rows is not None}))
 
+    def masked_share(self, names: Sequence[str]) -> Floats:
+        """(names,) of each electrode's rows so far, NaN where it is not known."""
+        observed = self.outlets["observed"]
+        if observed.masked is None or observed.rows is None or observed.rows.channels != tuple(names):
+            return np.full(len(names), np.nan)
+        return observed.masked.share
+
     def vitals(self) -> Vitals:
         """How the engine is, now."""
         now_s, local_s = self.now_s(), self.clock()
@@ -125,8 +162,8 @@ class Client:
         channels = telemetry.channels if telemetry is not None else ()
         return examine(
             self.engine,
-            {what: outlet.inlet is not None for what, outlet in self.outlets.items()},
-            {what: local_s - outlet.arrived_s for what, outlet in self.outlets.items()},
+            {what: self.outlets[what].inlet is not None for what in OUTLETS},
+            {what: local_s - self.outlets[what].arrived_s for what in OUTLETS},
             self.settings,
             list(self.events),
             Latency() if telemetry is None else measure_latency(channels, telemetry.between(now_s - 60.0)[1]),
@@ -182,10 +219,18 @@ class Client:
         if inlet.is_text:
             for text in values:
                 self._note(text)
-        elif outlet.rows is not None:
-            outlet.rows.append(stamps, values)
-            if outlet.session is not None:
-                outlet.session.add(stamps, values)
+        else:
+            outlet.add(stamps, values)
+            self._follow_onsets(outlet, stamps, values)
+
+    def _follow_onsets(self, outlet: Outlet, stamps: Times, values: Floats) -> None:
+        """Onsets are found in the sound's rows and awaited in the observed ones."""
+        if outlet.what == "sound" and self.onsets is not None:
+            self.onsets.await_rows(self._finder.find(stamps, mel_level_db(values[:, 1:])))
+        elif outlet.what == "observed" and outlet.rows is not None:
+            if self.onsets is None or self.onsets.channels != outlet.rows.channels:
+                self.onsets = OnsetAverage(outlet.rows.channels)
+            self.onsets.take(outlet.rows)
 
     def _note(self, text: str) -> None:
         try:
@@ -193,6 +238,9 @@ class Client:
             if event.get("event") == "settings":
                 self.settings = read_settings(event)
                 return
+            timed = read_timed(event)
+            if timed is not None:
+                (self.states if event["event"] == "state" else self.markers).append(timed)
         except (TypeError, ValueError):  # not JSON, not an object, or not as settings should be
             message = f"the engine's status is not understood: {text[:80]!r}"
             event = {"event": "warning", "time": self.now_s(), "message": message}

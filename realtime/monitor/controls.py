@@ -11,7 +11,12 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit, QMessageBox, QP
 
 from realtime.monitor.choice import MOST
 
-MODES = (("best", "best by score"), ("hand", "by hand: click the map"), ("row", "a row of the grid"))
+MODES = (
+    ("best", "best by score"),
+    ("hand", "by hand: click the map"),
+    ("row", "a row of the grid"),
+    ("region", "a region"),
+)
 
 
 @dataclass(frozen=True)

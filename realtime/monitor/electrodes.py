@@ -42,6 +42,7 @@ class Electrodes:
         self._item.layout.addItem(self._bar, 2, 5)
         self._scores: dict[str, float] = {}
         self._unfit: dict[str, str] = {}
+        self._masked: dict[str, float] = {}
         self._note, self._said = "", ""
 
     def draw(
@@ -53,9 +54,11 @@ class Electrodes:
         shown: Sequence[str],
         pinned: Sequence[str],
         unfit: Mapping[str, str],
+        masked: Floats,
     ) -> None:
         """Colour by `scores` (names,), at `places` (names, 2); those not above `null_r` are drawn dim. Rings: shown;
-        thick: pinned. unfit: "masked" (drawn as a cross) or "sound" (picks up the sound itself: a triangle) by name."""
+        thick: pinned. unfit: "masked" (drawn as a cross) or "sound" (picks up the sound itself: a triangle) by name.
+        masked: (names,) share of all rows so far."""
         self._scores = dict(zip(names, (float(r) for r in scores), strict=True))
         if (tuple(names), places.tobytes()) != self._laid_out:
             self._laid_out = tuple(names), places.tobytes()
@@ -76,6 +79,7 @@ class Electrodes:
         kinds = set(unfit.values()) if unfit else set()
         signs = "".join(f"; {sign}" for kind, sign in SIGNS.items() if kind in kinds)
         self._unfit = dict(unfit)
+        self._masked = dict(zip(names, masked.tolist(), strict=True))
         self._note = f"Running r{known_null}{signs}"
         self._title()
 
@@ -84,7 +88,9 @@ class Electrodes:
         if name is not None:
             r = self._scores.get(name, np.nan)
             why = f", {SIGNS[self._unfit[name]]}" if name in self._unfit else ""
-            title = f"{name}: running r {'not yet known' if np.isnan(r) else f'{r:.2f}'}{why}"
+            share = self._masked.get(name, np.nan)
+            masked = "" if np.isnan(share) else f", masked {100 * share:.1f} % so far"
+            title = f"{name}: running r {'not yet known' if np.isnan(r) else f'{r:.2f}'}{why}{masked}"
         if title != self._said:
             self._said = title
             set_title(self._item, self._theme, title)

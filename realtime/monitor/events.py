@@ -38,6 +38,8 @@ def lines(client: Client, alarms: Alarms) -> list[str]:
     for event in list(client.events):
         if event.get("event") in FOR_REPLAY:
             continue
+        if event.get("event") == "command" and event.get("done"):  # what it did is told beside it
+            continue
         at_s = event.get("time")
         text = str(event.get("message") or event.get("event"))
         told.append((float(at_s) + offset_s if isinstance(at_s, int | float) else 0.0, text))

@@ -24,10 +24,12 @@ class Health:
         self.state, self.latency, self.counts = _label(), _label(), _label()
         self.who, self.ages = _label(), _label()
         self.simulated = _label("simulated", "SIMULATED PATIENT")
+        self.voices = _label("voices", "RECORDING VOICES")
         self.banner, self.quiet = _label("banner"), _label("quiet")
         self.banner.setWordWrap(True)
         self.banner.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.simulated.hide()
+        for label in (self.simulated, self.voices):
+            label.hide()
         self.quiet.setWordWrap(True)
         self.clock, self.says = _label(), _label()
         for label in (self.banner, self.quiet, self.says):
@@ -39,7 +41,7 @@ class Health:
         column = QVBoxLayout(self.widget)
         column.setContentsMargins(8, 4, 8, 2)
         column.setSpacing(2)
-        column.addLayout(_row(self.state, self.simulated, self.latency))
+        column.addLayout(_row(self.state, self.simulated, self.voices, self.latency))
         column.addLayout(_row(self.who, self.counts))
         column.addWidget(self.quiet)
         over = QHBoxLayout()
@@ -57,6 +59,7 @@ class Health:
         state = {"late": "no rows", "stopped": "gone"}.get(vitals.state, vitals.state)
         self.state.setText(f"<span style='color:{colour}; font-size:15pt'><b>● {self._engine}: {state}</b></span>")
         self.simulated.setVisible(settings.simulated)
+        self.voices.setVisible(settings.recording is not None and settings.recording.voices)
         latency = vitals.latency
         self.latency.setText(
             self._pair("latency now", _milliseconds(latency.now_ms))
@@ -70,6 +73,7 @@ class Health:
                     ("model", settings.model),
                     ("whisper", settings.whisper),
                     ("streams", vitals.streams),
+                    ("delay", settings.delays),
                 )
             )
             + self._switches(settings)

@@ -13,15 +13,20 @@ Places = npt.NDArray[np.float64]
 STRIP = 15  # a group of up to so many electrodes is drawn as one row
 
 
-def places(names: Sequence[str], positions: Mapping[str, Sequence[float]] | None = None) -> Places:
+def places(
+    names: Sequence[str],
+    positions: Mapping[str, Sequence[float]] | None = None,
+    groups: Mapping[str, str] | None = None,
+) -> Places:
     """(names, 2) x, y of each electrode, neighbours about 1 apart, y upward.
 
     positions: of every electrode, 2 coordinates of a picture (y downward) or 3 in MNI space (mm: right, front, up),
-    which are shown from the side of most electrodes. Unless every electrode has one, by name: G1, G2 ... are group G.
+    which are shown from the side of most electrodes. Unless every electrode has one, by group: a grid for each.
+    groups: of electrodes, where they are known; otherwise G1, G2 ... are group G.
     """
     if positions and {len(positions.get(name, ())) for name in names} in ({2}, {3}):
         return _scaled(_projected(np.array([list(positions[name]) for name in names], np.float64)))
-    return by_name(names)
+    return by_name(names, groups)
 
 
 def _projected(points: Places) -> Places:
@@ -41,11 +46,11 @@ def _scaled(points: Places) -> Places:
     return np.asarray(points / (step or 1.0))
 
 
-def by_name(names: Sequence[str]) -> Places:
+def by_name(names: Sequence[str], groups: Mapping[str, str] | None = None) -> Places:
     """A near-square grid per group of names, in the names' order: left to right, top row first; groups downward."""
     where = np.zeros((len(names), 2))
     top = 0
-    for members in _groups(names):
+    for members in _groups(names, groups or {}):
         width = len(members) if len(members) <= STRIP and len(members) < len(names) else _width(len(members))
         for order, member in enumerate(members):
             where[member] = order % width, -(top + order // width)
@@ -53,11 +58,11 @@ def by_name(names: Sequence[str]) -> Places:
     return where
 
 
-def _groups(names: Sequence[str]) -> list[list[int]]:
+def _groups(names: Sequence[str], known: Mapping[str, str]) -> list[list[int]]:
     groups: dict[str, list[int]] = {}
     for k, name in enumerate(names):
         match = re.fullmatch(r"(.*?)\d+", name)
-        groups.setdefault(match.group(1) if match else "", []).append(k)
+        groups.setdefault(known.get(name) or (match.group(1) if match else ""), []).append(k)
     return list(groups.values())
 
 

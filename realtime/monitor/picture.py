@@ -52,7 +52,8 @@ def save_picture(window: QWidget, path: Path) -> None:
 def save_panels(window: Any, folder: Path) -> None:
     """Pictures of the window and of each panel, monitor-*.png, as docs/monitor.md shows them."""
     folder.mkdir(parents=True, exist_ok=True)
-    tabs = {"attention": window.attention, "running": window.running, "events": window.events}
+    names = ("attention", "running", "spectrum", "onsets", "events")
+    tabs = {name: getattr(window, name) for name in names}
     panels = {"traces": window.traces, "maps": window.maps, "electrodes": window.electrodes, "sound": window.sound}
     _redraw(window)
     save_picture(window, folder / "monitor-window.png")

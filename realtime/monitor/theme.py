@@ -66,6 +66,7 @@ def style_sheet(theme: Theme) -> str:
         f"QWidget {{ background: {theme.background}; color: {theme.text}; font-size: {SMALLEST_PT}pt; }}"
         f"QLabel#banner {{ background: {theme.bad}; color: white; font-size: 14pt; font-weight: bold; padding: 6px; }}"
         f"QLabel#simulated {{ background: {YELLOW}; color: black; font-size: 13pt; font-weight: bold; padding: 3px; }}"
+        f"QLabel#voices {{ background: {theme.bad}; color: white; font-size: 13pt; font-weight: bold; padding: 3px; }}"
         f"QLabel#quiet {{ color: {theme.bad}; font-size: 13pt; font-weight: bold; }}"
         f"QPlainTextEdit, QLineEdit {{ background: {theme.panel}; border: 1px solid {theme.faint}; padding: 2px; }}"
         f"QTabWidget::pane {{ border: none; }}"

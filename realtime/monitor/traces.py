@@ -17,6 +17,7 @@ from realtime.monitor.history import Rows
 from realtime.monitor.pane import Pane
 from realtime.monitor.picture import make_plot, set_title
 from realtime.monitor.theme import Theme, font
+from realtime.monitor.timeline import Timed, Timeline
 from realtime.monitor.view import View
 
 STEP_S = 0.02
@@ -41,6 +42,7 @@ class Traces:
         self.names: list[str] = []
         self.heights_sd: Floats = np.array([4.0])  # of all lanes, or of each
         self._scores: list[float] = []
+        self._about = ""
         self._rescaled_s = -np.inf
         self.ahead_s = 0.5  # time after now that is shown
         self._range: object = None
@@ -62,6 +64,7 @@ class Traces:
         self._now.label.setFont(font())
         for part in (self._zeros, self.observed, self._thicker, self.predicted, self._now):
             self._item.addItem(part)
+        self.timeline = Timeline(self._item, theme)
         self.cursor = Cursor(self._item, theme)
         self.widget.hovered.connect(self.cursor.move)
         self.widget.left.connect(self.cursor.leave)
@@ -73,13 +76,14 @@ class Traces:
         """Height of one lane, in SD; of the first where each has its own."""
         return float(self.heights_sd[0])
 
-    def show_electrodes(self, names: Sequence[str], scores: Sequence[float]) -> None:
-        """Label the lanes, top down: names and running r (NaN: not yet known)."""
+    def show_electrodes(self, names: Sequence[str], scores: Sequence[float], about: str = "") -> None:
+        """Label the lanes, top down: names and running r (NaN: not yet known). about: what they have in common."""
+        self._about = about
         if list(names) != self.names:
             self._rescaled_s = -np.inf
         self.names, self._scores = list(names), list(scores)
         self._thicker.setVisible(len(names) <= THICK_TRACES)
-        self._item.setYRange(-len(names) + 0.4, 0.85, padding=0)
+        self._item.setYRange(-len(names) + 0.4, 0.9, padding=0)
         lanes = np.repeat(-np.arange(len(names), dtype=np.float64), 2)
         self._zeros.setData(np.tile([-660.0, 60.0], len(names)), lanes)
         self._describe()
@@ -90,8 +94,15 @@ class Traces:
         self.scale_steps = max(-6, min(6, self.scale_steps + steps))
         self._rescaled_s = -np.inf
 
-    def draw(self, predicted: Rows | None, observed: Rows | None, now_s: float) -> None:
-        """Draw what both histories hold of the electrodes shown."""
+    def draw(
+        self,
+        predicted: Rows | None,
+        observed: Rows | None,
+        now_s: float,
+        states: Timed = (),
+        markers: Timed = (),
+    ) -> None:
+        """Draw what both histories hold of the electrodes shown, and the states and markers of that time."""
         self.drawn_s = self.view.reference(now_s)
         zero = "now" if self.view.live else "then"
         if self._now.label.format != zero:
@@ -106,6 +117,8 @@ class Traces:
                     curve.setData(x, y, connect=joined)
         self._set_range(found)
         self._thicker.setPos(0.0, self._item.getViewBox().viewPixelSize()[1])
+        begin_s, low = self.drawn_s - 1.01 * self.view.window_s, self._item.viewRange()[1][0]
+        self.timeline.draw(states, markers, self.drawn_s, begin_s, self.drawn_s, low)
         self.cursor.draw(self.names, found, self.drawn_s)
 
     def _found(self, rows: Rows | None) -> tuple[Times, Floats]:
@@ -141,11 +154,12 @@ class Traces:
         theme = self._theme
         each = self.each and len(self.heights_sd) == len(self.names)
         scale = "each lane has its own scale" if each else f"one lane is {self.height_sd:g} SD"
+        about = f"; {self._about}" if self._about else ""
         set_title(
             self._item,
             theme,
             f"High gamma: <span style='color:{theme.predicted}'><b>━ predicted</b></span> over "
-            f"<span style='color:{theme.observed}'><b>━ observed</b></span>; {scale}",
+            f"<span style='color:{theme.observed}'><b>━ observed</b></span>; {scale}{about}",
         )
         labels = [
             f"{_short(name)}  {'r  -' if np.isnan(r) else f'r {r:.2f}'}"

@@ -23,12 +23,13 @@ Event = Mapping[str, Any]  # one JSON object of the status outlet: "event", "tim
 
 @dataclass(frozen=True)
 class Recording:
-    """on: rows go into a file. Sizes in bytes, None: not told."""
+    """on: rows go into a file. Sizes in bytes, None: not told. voices: sound goes into it too."""
 
     on: bool
     file: str = ""
     size: int | None = None
     disk_left: int | None = None
+    voices: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class Settings:
     accepts_commands: bool = False
     adaptation: bool | None = None  # None: not told
     recording: Recording | None = None
+    regions: Mapping[str, str] = field(default_factory=dict)  # of electrodes, where a montage gives them, as groups
+    groups: Mapping[str, str] = field(default_factory=dict)
+    delays: str = "not measured"  # of the devices, in words
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,17 @@ def read_settings(event: Event) -> Settings:
         accepts_commands=event.get("accepts_commands") is True,
         adaptation=_switch(event.get("adaptation")),
         recording=_recording(event.get("recording")),
+        regions=_labels(event, "regions"),
+        groups=_labels(event, "groups"),
+        delays=_delays(event.get("delays")),
     )
+
+
+def read_timed(event: Event) -> tuple[float, str] | None:
+    """When, on the engine's clock, and what: of a "state" or "marker" event; None of any other."""
+    what, when = {"state": ("state", "time_s"), "marker": ("text", "at_s")}.get(str(event.get("event")), ("", ""))
+    at_s = event.get(when, event.get("time"))
+    return (float(at_s), str(event.get(what))) if what and isinstance(at_s, int | float) else None
 
 
 def _switch(value: Any) -> bool | None:
@@ -99,12 +113,13 @@ def _switch(value: Any) -> bool | None:
 
 
 def _recording(value: Any) -> Recording | None:
-    """True, False, or {"on": ..., "file": ..., "bytes": ..., "free_bytes": ...}."""
+    """True, False, or {"on": ..., "file": ..., "bytes": ..., "free_bytes": ..., "sound": ...}."""
     if isinstance(value, Mapping):
         size, left = (value.get(key) for key in ("bytes", "free_bytes"))
         file = str(value.get("file") or "")
         on = bool(value.get("on", file))
-        return Recording(on, file, None if size is None else int(size), None if left is None else int(left))
+        voices = on and bool(value.get("sound"))
+        return Recording(on, file, None if size is None else int(size), None if left is None else int(left), voices)
     return Recording(value) if isinstance(value, bool) else None
 
 
@@ -114,6 +129,24 @@ def _positions(event: Event) -> dict[str, tuple[float, ...]]:
     if not isinstance(given, Mapping):
         given = dict(zip(_names(event.get("electrodes")), given, strict=False))
     return {str(name): tuple(float(v) for v in where) for name, where in given.items() if where is not None}
+
+
+def _labels(event: Event, key: str) -> dict[str, str]:
+    """{name: label}, or a list of labels in the order of "electrodes". What has none is left out."""
+    given = event.get(key) or {}
+    if not isinstance(given, Mapping):
+        given = dict(zip(_names(event.get("electrodes")), given, strict=False))
+    return {str(name): str(label) for name, label in given.items() if label}
+
+
+def _delays(value: Any) -> str:
+    """{stream: seconds, or {"delay_s": seconds}}; None: not measured."""
+    told = []
+    for stream, delay in value.items() if isinstance(value, Mapping) else ():
+        delay_s = delay.get("delay_s") if isinstance(delay, Mapping) else delay
+        known = isinstance(delay_s, int | float)
+        told.append(f"{stream} {1e3 * float(delay_s or 0):.1f} ms" if known else f"{stream} not measured")
+    return ", ".join(told) if any("ms" in words for words in told) else "not measured"
 
 
 def _part(event: Event, group: str, key: str) -> Any:

@@ -23,12 +23,14 @@ from realtime.monitor.electrodes import Electrodes
 from realtime.monitor.events import Events
 from realtime.monitor.frozen import Frozen
 from realtime.monitor.health import Health
-from realtime.monitor.layout import grid_rows, places
+from realtime.monitor.layout import Places, grid_rows, places
 from realtime.monitor.maps import Maps
+from realtime.monitor.onset_grid import OnsetGrid
 from realtime.monitor.picture import save_picture
 from realtime.monitor.remember import recall, remember
 from realtime.monitor.running import Running
 from realtime.monitor.sound import Sound
+from realtime.monitor.spectrum import Spectrum
 from realtime.monitor.theme import DARK, Theme, font, style_sheet
 from realtime.monitor.traces import Traces
 from realtime.monitor.view import View
@@ -37,6 +39,7 @@ FRAME_MS = 33
 SLOW_FRAMES = 3  # maps, every third frame: 10 a second
 MASKED_S = 0.5
 NULL = "null_max_p95"
+NO_COMMANDS = "the engine takes no commands (corticast run --accept-commands)"
 
 
 class Window(QWidget):
@@ -57,6 +60,7 @@ class Window(QWidget):
         self._frame = 0
         self._scores_drawn: object = None
         self._rows: list[list[str]] = []
+        self._places: Places = np.zeros((0, 2))
         self._heard = 0
         self._masked_now: frozenset[str] = frozenset()
         self._marker_s: float | None = None
@@ -73,6 +77,8 @@ class Window(QWidget):
         self.electrodes = Electrodes(theme, self.pin)
         self.attention = Attention(theme)
         self.running = Running(theme)
+        self.spectrum = Spectrum(theme)
+        self.onsets = OnsetGrid(theme, self.pin)
         self.sound = Sound(theme)
         self.frozen = Frozen(self.traces.widget)
         self.controls = Controls(self, self._actions())
@@ -92,6 +98,7 @@ class Window(QWidget):
         view, traces = self.view, self.traces
         return (
             Action("R", "", "show the next row of the grid", self.next_row),
+            Action("G", "", "show the next region, where a montage tells them", self.next_region),
             Action("B", "", "show the best electrodes by score", lambda: self.choose("best")),
             Action("H", "", "show those chosen by hand, on the map", lambda: self.choose("hand")),
             Action("Space", "Pause", "pause, or go back to live", lambda: view.toggle(self.client.now_s())),
@@ -129,7 +136,8 @@ class Window(QWidget):
     def _lay_out(self) -> None:
         right = self._splitter("right", Qt.Orientation.Vertical, self.electrodes)
         self.tabs = QTabWidget()
-        for panel, words in ((self.attention, "Attention"), (self.running, "Running r"), (self.events, "Events")):
+        panels: dict[str, Any] = {"Attention": self.attention, "Running r": self.running, "Spectrum": self.spectrum}
+        for words, panel in {**panels, "Onsets": self.onsets, "Events": self.events}.items():
             self.tabs.addTab(panel.widget, words)
         self._parts["tabs"] = self.tabs
         right.addWidget(self.tabs)
@@ -172,6 +180,11 @@ class Window(QWidget):
         self.choice.row = self.choice.row + 1 if self.choice.mode == "row" else 0
         self.choose("row")
 
+    def next_region(self) -> None:
+        """The next region, or the first where another mode was on."""
+        self.choice.region = self.choice.region + 1 if self.choice.mode == "region" else 0
+        self.choose("region")
+
     def _set_count(self, count: int) -> None:
         self.choice.count = count
         self._scores_drawn = None
@@ -205,24 +218,25 @@ class Window(QWidget):
     def send_marker(self) -> None:
         text = self.controls.marker.text().strip()
         if text:
-            self._says = ""
-            self.commander.send("marker", f"marker {text!r}", self._marker_s, text=text)
+            self._command("marker", f"marker {text!r}", self._marker_s, text=text)
         self._marker_s = None
         self.controls.marker.clear()
         self.setFocus()
 
     def switch_recording(self) -> None:
-        if self.client.settings.accepts_commands:
-            recording = self.client.settings.recording
-            on = recording is None or not recording.on
-            self._says = ""
-            self.commander.send("record", f"recording {'on' if on else 'off'}", on=on)
+        recording = self.client.settings.recording
+        on = recording is None or not recording.on
+        self._command("record", f"recording {'on' if on else 'off'}", on=on)
 
     def switch_adaptation(self) -> None:
+        on = not self.client.settings.adaptation
+        self._command("adapt", f"adaptation {'on' if on else 'off'}", on=on)
+
+    def _command(self, name: str, words: str, at_s: float | None = None, **more: object) -> None:
+        """Ask the engine, where it would obey."""
+        self._says = "" if self.client.settings.accepts_commands else f"{words}: {NO_COMMANDS}"
         if self.client.settings.accepts_commands:
-            on = not self.client.settings.adaptation
-            self._says = ""
-            self.commander.send("adapt", f"adaptation {'on' if on else 'off'}", on=on)
+            self.commander.send(name, words, at_s, **more)
 
     def save_picture(self) -> None:
         """Into the folder that the monitor was started in."""
@@ -252,7 +266,7 @@ class Window(QWidget):
         now_s = self.client.now_s()
         self._draw_scores()
         predicted, observed = self.client.rows("predicted"), self.client.rows("observed")
-        self.traces.draw(predicted, observed, now_s)
+        self.traces.draw(predicted, observed, now_s, list(self.client.states), list(self.client.markers))
         if self._frame % SLOW_FRAMES == 1:  # not in the same frame as the others
             self.maps.draw(predicted, observed, now_s, self.traces.ahead_s)
         if self._frame % SLOW_FRAMES == 0:
@@ -262,6 +276,8 @@ class Window(QWidget):
             if self._frame % (2 * SLOW_FRAMES) == 0:
                 self.attention.draw(self.client.rows("attention"), self.client.outlets["attention"].session, now_s)
             self.running.draw(self.client.rows("score"), self.shown)
+            self.spectrum.draw(self.client.outlets["spectrum"].spectra, self.shown)
+            self.onsets.draw(self.client.onsets, self._places, self.shown)
             self.sound.draw(self.client.rows("sound"), now_s)
             self._hear()
             accepts = self.client.settings.accepts_commands
@@ -278,20 +294,22 @@ class Window(QWidget):
         if self._frame % SLOW_FRAMES == 0:
             self._masked_now = self._masked()
         masked = self._masked_now
-        what_is_new = (main, score, score.written if score is not None else 0, masked)
+        settings = self.client.settings
+        what_is_new = (main, score, score.written if score is not None else 0, masked, settings)
         if main is None or what_is_new == self._scores_drawn:
             return
         self._scores_drawn = what_is_new
         names, scores, null_r = self.scores()
-        where = places(names, self.client.settings.positions)
+        where = self._places = places(names, settings.positions, settings.groups)
         self._rows = grid_rows(names, where)
         self.choice.forget_unknown(names)
-        self.shown = self.choice.select(names, scores, self._rows, self.shown)
-        unfit = {**dict.fromkeys(masked, "masked"), **dict.fromkeys(self.client.settings.contaminated, "sound")}
-        self.electrodes.draw(names, where, scores, null_r, self.shown, self.choice.pinned, unfit)
+        self.shown = self.choice.select(names, scores, self._rows, self.shown, settings.regions)
+        unfit = {**dict.fromkeys(masked, "masked"), **dict.fromkeys(settings.contaminated, "sound")}
+        share = self.client.masked_share(names)
+        self.electrodes.draw(names, where, scores, null_r, self.shown, self.choice.pinned, unfit, share)
         self.maps.show_electrodes(names, scores, self._rows)
         place = {name: k for k, name in enumerate(names)}
-        self.traces.show_electrodes(self.shown, [float(scores[place[name]]) for name in self.shown])
+        self.traces.show_electrodes(self.shown, [float(scores[place[name]]) for name in self.shown], self.choice.said)
 
     def _masked(self) -> frozenset[str]:
         """Electrodes whose observed rows of the last MASKED_S seconds were all masked."""
