@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 from realtime.commands.recordings import Recordings
@@ -10,6 +11,8 @@ from realtime.control import Command, Control
 from realtime.engine import Engine
 from realtime.errors import UserError
 from realtime.sources.lsl import Network, local_clock
+
+ADAPTS_S, POLL_S = 2.0, 0.05  # it begins, or ends, with the next aligned rows
 
 
 @contextlib.contextmanager
@@ -21,7 +24,7 @@ def obeying(engine: Engine, recordings: Recordings | None, accepts: bool) -> Ite
         return
     orders = _Orders(engine, recordings)
     obey = {"marker": orders.marker, "record": orders.record, "adapt": orders.adapt}
-    control = Control(engine.settings.name, Network, local_clock, engine.tell, obey, slow=("record",))
+    control = Control(engine.settings.name, Network, local_clock, engine.tell, obey, slow=("record", "adapt"))
     control.start()
     try:
         yield
@@ -48,5 +51,8 @@ class _Orders:
 
     def adapt(self, command: Command) -> str:
         self._engine.adapt(command.on)
+        until = time.monotonic() + ADAPTS_S
+        while self._engine.adapter is not None and self._engine.adapter.on != command.on and time.monotonic() < until:
+            time.sleep(POLL_S)
         self._engine.tell_settings()
         return ""
