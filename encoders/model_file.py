@@ -36,7 +36,8 @@ class ModelHeader:
     """What a model was trained on and for.
 
     electrodes: names of the predicted channels. rate_hz, channels: names of all channels of the ECoG stream, in
-    order, and its rate. montage, reference: as the ECoG chain was set. baseline_median, baseline_mad: (electrodes,)
+    order, and its rate. montage, reference: as the ECoG chain was set. delays: seconds taken off the stamps of `sound`
+    and `ecog`, None where none was measured. baseline_median, baseline_mad: (electrodes,)
     of the z-score. whisper: name, sha256, layer, mode and streaming settings. training: the fit's report.
     """
 
@@ -50,6 +51,7 @@ class ModelHeader:
     reference: dict[str, Any] = field(default_factory=dict)
     whisper: dict[str, Any] = field(default_factory=dict)
     ecog: dict[str, Any] = field(default_factory=dict)
+    delays: dict[str, float | None] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     created_by: str = ""
 

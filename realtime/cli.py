@@ -18,6 +18,7 @@ COMMANDS = {
     "run": "run the engine against LSL sources",
     "streams": "list the LSL streams on the network",
     "check": "look at a rig before a session: streams, hum, level, disk, latency",
+    "montage": "write a first draft of a montage from a stream's channels",
     "fit": "fit a model to calibration recordings",
     "evaluate": "score a model on recordings",
     "analyze": "tell which layers, phonemes and moments the electrodes follow, as a report",
@@ -27,8 +28,14 @@ COMMANDS = {
     "monitor": "open the window on a running engine",
     "microphone": "send a microphone as an LSL stream",
     "record": "record streams and an engine's outlets, in a process that outlives the engine",
+    "sham": "play to Whisper what the patient does not hear: no electrode may follow",
+    "report": "repeat a session's closing report from its folder and recording",
+    "scrub": "copy a recording without sound, names and identifiers",
     "replay": "send a recording over LSL again",
 }
+
+
+MODULES = {"report": "session_report"}  # where a command's module has another name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(name: str, words: Sequence[str]) -> int:
     if name not in COMMANDS:
         raise UserError(f"unknown command {name!r}{nearest(name, COMMANDS)}; there are: {', '.join(COMMANDS)}")
-    module = importlib.import_module(f"realtime.commands.{name}")
+    module = importlib.import_module(f"realtime.commands.{MODULES.get(name, name)}")
     parser = _Parser(prog=f"corticast {name}", description=COMMANDS[name])
     module.add_arguments(parser)
     status: int = module.run(parser.parse_args(words))

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from realtime.errors import UserError, nearest
+from realtime.states import State
 
 
 class Table(BaseModel):
@@ -31,15 +32,30 @@ class StreamTable(Table):
         return self
 
 
-class SoundTable(StreamTable):
-    """channel: label or number, from 0, of the stream's channel that carries what the patient hears."""
+Channel = str | Annotated[int, Field(strict=True, ge=0)]
+DelayS = Annotated[float, Field(ge=-1, le=1)]
 
-    channel: str | Annotated[int, Field(strict=True, ge=0)] = 0
+
+class SoundTable(StreamTable):
+    """channel: label or number, from 0, of the stream's channel that carries what the patient hears.
+
+    delay_s: from the sound in the room to its stamp, taken off the stamps; None: not measured.
+    """
+
+    channel: Channel = 0
+    delay_s: DelayS | None = None
 
 
 class EcogTable(StreamTable):
-    """exclude: labels of channels that are no electrodes. bad: labels of electrodes left out of the reference."""
+    """montage: montage.csv or BIDS electrodes.tsv. exclude: labels of channels that are no electrodes.
 
+    bad: electrodes left out of the reference, beside those that the montage calls bad. delay_s: from an electrode to
+    its stamp, taken off the stamps; None: not measured.
+    """
+
+    montage: Path | None = None
+    reference: Literal["common average", "bipolar", "none"] = "common average"
+    delay_s: DelayS | None = None
     exclude: tuple[str, ...] = ()
     bad: tuple[str, ...] = ()
     mains_hz: Literal[50, 60] = 50
@@ -112,6 +128,32 @@ class RecordTable(Table):
     sound: bool = True
 
 
+class WatchTable(Table):
+    """stream: a second sound, such as a microphone in the room: its level is shown and it is recorded, and no more."""
+
+    stream: str | None = None
+    channel: Channel = 0
+
+
+class StatesTable(Table):
+    """stream: of markers, text or numbers, that say what the patient does. map: which marker means which state.
+
+    start: the state before the first marker. guard_s: so long after a change rows count for no state.
+    """
+
+    stream: str | None = None
+    map: dict[str, State] = Field(default_factory=dict)
+    start: State = "listening"
+    guard_s: float = Field(0.5, ge=0)
+
+
+class SessionTable(Table):
+    """folder: in which every run makes a folder of its own, for what is needed to repeat or defend its figures."""
+
+    folder: Path = Path("sessions")
+    log: bool = True
+
+
 class Config(Table):
     """A whole configuration file."""
 
@@ -121,6 +163,9 @@ class Config(Table):
     model: ModelTable = ModelTable()
     engine: EngineTable = EngineTable()
     record: RecordTable = RecordTable()
+    watch: WatchTable = WatchTable()
+    states: StatesTable = StatesTable()
+    session: SessionTable = SessionTable()
 
 
 def load_config(path: Path) -> Config:
@@ -146,15 +191,11 @@ def checked(content: dict[str, Any], origin: str) -> Config:
 
 
 def _relative_to(config: Config, folder: Path) -> Config:
-    def placed(table: WhisperTable | ModelTable | RecordTable) -> dict[str, Path]:
-        return {} if table.file is None else {"file": folder / table.file.expanduser()}
+    def placed(table: Table) -> Table:
+        paths = {key: value for key in type(table).model_fields if isinstance(value := getattr(table, key), Path)}
+        return table.model_copy(update={key: folder / path.expanduser() for key, path in paths.items()})
 
-    return config.model_copy(
-        update={
-            name: getattr(config, name).model_copy(update=placed(getattr(config, name)))
-            for name in ("whisper", "model", "record")
-        }
-    )
+    return config.model_copy(update={name: placed(getattr(config, name)) for name in type(config).model_fields})
 
 
 def _first_mistake(error: ValidationError) -> str:

@@ -21,10 +21,11 @@ from realtime.pick import Pick
 from realtime.score import score_words
 from realtime.scoring import Scorer
 from realtime.silence import Silence
-from realtime.sinks.results import Results
+from realtime.sinks.results import ROW_RATE_HZ, Results
 from realtime.sources.pump import Event, Inlet
 from realtime.spectrum import SpectrumWatch, spectrum_bins
 from realtime.stage import Chain
+from realtime.states import Timeline
 from realtime.telemetry import Telemetry, telemetry_rows
 
 SETTINGS_EVERY_S = 10.0
@@ -52,7 +53,8 @@ class Engine:
     on_aligned: told of every aligned block (rows, electrodes, 2), in the scoring thread. on_event: of every status
     event. `failed` is set when a lane ended by itself. state: where the engine keeps what one that is started after its
     death goes on with: counts, baselines, score, what was learnt. adaptive: the sound chain's model, where it can learn
-    while it runs; adapt: it does so from the start.
+    while it runs; adapt: it does so from the start. timeline: what the patient does when; rows count while it listens. beside:
+    bodies of further threads, which end when the event they are given is set.
     """
 
     def __init__(
@@ -66,22 +68,31 @@ class Engine:
         state: StateFolder | None = None,
         adaptive: Adaptive | None = None,
         adapt: bool = False,
+        timeline: Timeline | None = None,
     ):
         self.settings = settings
         self.telemetry = Telemetry()
         self.failed = threading.Event()
         self.results = Results(settings.name, settings.electrodes, settings.attention)
         self.adapter = None if adaptive is None else Adapter(adaptive, self._tell, adapt)
+        self.timeline = Timeline() if timeline is None else timeline
         self.scorer = Scorer(
-            self._publish_aligned, self._publish_score, settings.score_window_s, self._scorer_failed, self.adapter
+            self._publish_aligned,
+            self._publish_score,
+            settings.score_window_s,
+            self._scorer_failed,
+            self.adapter,
+            self.timeline,
         )
+        self.beside: list[Callable[[threading.Event], None]] = []
         self.score: Block | None = None
         self._silence = SILENCE.initial_state()
         self._score_words = ""
+        self._hush = False
         self._on_aligned = on_aligned or (lambda _block: None)
         self._on_event = on_event or (lambda _event: None)
         self._now = sound[0].now
-        self._anchors: dict[str, Event] = {}
+        self.anchors: dict[str, Event] = {}
         self.facts_now: dict[str, Any] = {}  # told with the settings, such as how the recording stands
         self._collector = manners.IdleCollector()
         self._stop = threading.Event()
@@ -135,6 +146,8 @@ class Engine:
         if self._spectrum is not None:
             self._spectrum.start(self._stop)
         self._heart.start()
+        for body in self.beside:
+            threading.Thread(target=body, args=(self._stop,), name="beside", daemon=True).start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """End both lanes, work off what has arrived, and say so. The outlets stay until the process ends."""
@@ -151,6 +164,8 @@ class Engine:
 
     def tell(self, event: Event) -> None:
         """Send an event that is not the engine's own, such as a recording's trouble, among its status."""
+        if event["event"] == "state":
+            event = self._with_state(event)
         self._tell(event)
 
     def adapt(self, on: bool) -> None:
@@ -161,6 +176,12 @@ class Engine:
         if self.adapter is None:
             raise UserError("adaptation needs a fitted model, found none: give one in [model] file")
         self.adapter.switch(on)
+
+    def _with_state(self, event: Event) -> Event:
+        """With the rows that had been scored in the state before, because the marker came late."""
+        self.facts_now["state"] = self.timeline.at(np.inf)
+        late = round((self.scorer.newest_s - event["time_s"]) * ROW_RATE_HZ)
+        return {**event, "scored_rows": late} if late > 0 and np.isfinite(self.scorer.newest_s) else event
 
     def samples(self) -> dict[str, dict[str, int]]:
         """Rows received, lost and skipped of each lane: together what its source owed since its first row."""
@@ -227,7 +248,15 @@ class Engine:
         observed = Block(aligned.data[:, :, 1], aligned.times, aligned.index)
         self.results.observed.push(marked(observed, aligned.extra["bad"]))
         self.telemetry.leads.aligned(aligned)
+        self._tell_hush(aligned)
         self._on_aligned(aligned)
+
+    def _tell_hush(self, aligned: Block) -> None:
+        """Tell from which row on nothing was heard, and from which on something was: a recording may lack the sound."""
+        silent = np.asarray(aligned.extra.get("silent", np.zeros((len(aligned), 1))), np.bool_)[:, 0]
+        for row in np.flatnonzero(np.diff(silent, prepend=self._hush)).tolist():
+            self._tell({"event": "hush", "silent": bool(silent[row]), "time_s": float(aligned.times[row])})
+        self._hush = bool(silent[-1])
 
     def _scorer_failed(self, error: Exception) -> None:
         message = f"the score stopped: {type(error).__name__}: {error}; predictions go on"
@@ -243,7 +272,7 @@ class Engine:
 
     def _tell(self, event: Event) -> None:
         if event["event"] == "anchor":
-            self._anchors[event["lane"]] = event
+            self.anchors[event["lane"]] = event
         if event["event"] in ("failed", "disconnected"):
             self.failed.set()
         self.results.tell(event, self._now())
@@ -257,7 +286,7 @@ class Engine:
             "engine": settings.name,
             "electrodes": settings.electrodes,
             "streams_expected": streams,
-            "anchors": self._anchors,
+            "anchors": self.anchors,
             "samples": self.samples(),
             "latency_ms": self.telemetry.facts(),
             **({} if self.adapter is None else self.adapter.facts),

@@ -13,6 +13,7 @@ import numpy as np
 from realtime.block import Block, regular
 from realtime.carried import LaneState
 from realtime.clock import Clock
+from realtime.delay import Delay
 from realtime.ring import Cursor, Ring
 from realtime.sources.pump import Arrivals, Counts, Event, Inlet, pump
 from realtime.stage import Chain
@@ -26,8 +27,8 @@ KEEP_S = 0.1  # of the newest rows when a lane skips
 class Step:
     """One step of a lane's chain, seen from outside. Times on LSL's clock, seconds.
 
-    newest_index, newest_time_s: of the newest input row that was used. arrival_s: when that row had arrived.
-    taken_s: when the step began. done_s: when each stage's result was there. blocks: each stage's result.
+    newest_index, newest_time_s: of the newest input row that was used, its device's delay taken off. arrival_s: when
+    that row had arrived. taken_s: when the step began. done_s: when each stage's result was there. blocks: each result.
     """
 
     x: Block
@@ -73,6 +74,7 @@ class Lane:
         self.ring = Ring(round(ring_s * spec.rate_hz), (len(spec.channels),))
         self._cursor: Cursor = self.ring.cursor()
         self._backlog_rows = round(max_backlog_s * spec.rate_hz)
+        self._delay_s = sum(stage.delay_s for stage in chain.stages if isinstance(stage, Delay))
         self._threads: list[threading.Thread] = []
 
     @property
@@ -142,7 +144,8 @@ class Lane:
         now = self.inlet.now
         arrival = self.arrivals.lookup(x.end - 1)
         taken = now()
-        step = Step(x, x.end - 1, float(x.times[-1]), taken if arrival is None else arrival, taken)
+        newest_s = float(x.times[-1]) - self._delay_s  # when it was heard, not when the device stamped it
+        step = Step(x, x.end - 1, newest_s, taken if arrival is None else arrival, taken)
 
         def done(name: str, result: Block) -> None:
             step.done_s[name] = now()
@@ -156,7 +159,7 @@ class Lane:
 
     def _count_missed(self, x: Block, before: LaneState) -> None:
         self._before = None
-        away_s = float(x.times[0]) - before.newest_time_s
+        away_s = float(x.times[0]) - self._delay_s - before.newest_time_s
         if 0 < away_s < LONGEST_AWAY_S:
             self.missed = max(0, round(away_s * self.spec.rate_hz) - 1)
         self._on_event({"event": "took_over", "stream": self.spec.name, "missed": self.missed, "away_s": away_s})

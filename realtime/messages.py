@@ -18,6 +18,7 @@ SENTENCES = {
     "started": "engine started",
     "took_over": "stream {stream!r}: goes on after the engine's death; {missed} samples meanwhile were not used",
     "stopped": "engine stopped",
+    "state": "state: {state}",
     "marker": "marker: {text}",
     "nan": "stream {stream!r}: {count} samples that are no numbers so far; they are masked",
 }

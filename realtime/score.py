@@ -23,8 +23,8 @@ class ScoreState:
 
     second: the one being filled, counted in row_rate_hz rows of the stream; next: index of the next row.
     predicted, observed: (electrodes, rows) of it, minus `reference` (electrodes, 2); ok: which rows count; both
-    `observed` and `ok` begin with the rows before. sums: (seconds, electrodes, SUMS, 1 + delays). silent: rows of the
-    second in which nothing was heard.
+    `observed` and `ok` begin with the rows before. sums: (seconds, electrodes, SUMS, 1 + delays). total: of all seconds
+    ever, (electrodes, SUMS, 1 + delays). silent: rows of the second in which nothing was heard.
     """
 
     second: int
@@ -34,6 +34,7 @@ class ScoreState:
     ok: Mask
     reference: Doubles
     sums: Doubles
+    total: Doubles
     silent: int = 0
 
 
@@ -113,6 +114,7 @@ class Score:
             np.zeros((electrodes, self.history + self.rows), np.bool_),
             np.full((electrodes, 2), np.nan),
             np.zeros((self.window, electrodes, SUMS, len(self.delays))),
+            np.zeros((electrodes, SUMS, len(self.delays))),
         )
 
     def _fill(self, x: Block, slot: int, state: ScoreState) -> None:
@@ -134,7 +136,8 @@ class Score:
     def _move_to(self, second: int, state: ScoreState) -> None:
         """Add up the second being filled and go on to `second`; those in between have no rows."""
         for _ in range(min(second - state.second, self.window + self.history // self.rows + 1)):
-            state.sums[state.second % self.window] = self._sums(state)
+            state.sums[state.second % self.window] = sums = self._sums(state)
+            state.total += sums
             state.second += 1
             state.silent = 0
             state.predicted[:] = 0.0
@@ -158,9 +161,15 @@ class Score:
         sums[:, 5] = (predicted[:, 1:2] @ observed)[:, 0]
         return sums
 
+    def overall(self, state: ScoreState) -> tuple[Doubles, Mask, Doubles, float]:
+        """Over all whole seconds since the start: r, enough, unmasked seconds (electrodes,), and the null."""
+        return self._scored(state.total, silent=False)
+
     def _result(self, state: ScoreState, silent: bool) -> tuple[Doubles, Mask, Doubles, float, bool]:
         """r, enough and unmasked seconds of each electrode, the null over the window, and whether it is silent."""
-        sums = state.sums.sum(axis=0)
+        return *self._scored(state.sums.sum(axis=0), silent), silent
+
+    def _scored(self, sums: Doubles, silent: bool) -> tuple[Doubles, Mask, Doubles, float]:
         rows = sums[:, 0]
         r = _correlation(sums)
         enough = rows[:, 0] >= self.enough_rows
@@ -168,7 +177,7 @@ class Score:
         largest = np.where(usable, r[:, 1:], -np.inf).max(axis=0, initial=-np.inf)
         largest = largest[np.isfinite(largest)]
         null = float(np.percentile(largest, 95)) if 2 * len(largest) >= NULL_DELAYS and not silent else float("nan")
-        return np.where(enough & (not silent), r[:, 0], np.nan), enough, rows[:, 0] / self.rows, null, silent
+        return np.where(enough & (not silent), r[:, 0], np.nan), enough, rows[:, 0] / self.rows, null
 
     def _block(
         self, rows: list[tuple[Doubles, Mask, Doubles, float, bool]], times: list[float], index: int, electrodes: int

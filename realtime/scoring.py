@@ -13,9 +13,10 @@ import numpy as np
 
 from realtime.adapting import Adapter
 from realtime.align import Aligner
-from realtime.block import Block
+from realtime.block import Block, Mask, bad_samples
 from realtime.carried import ScoreRest, StateFolder
 from realtime.score import Score, ScoreState
+from realtime.states import LISTENING, SHAM, Timeline
 
 QUEUE = 4096
 KEEP_EVERY_S = 2.0
@@ -28,6 +29,8 @@ class Scorer:
 
     Putting rows in never waits: when this thread is QUEUE blocks behind, blocks are dropped and their rows counted.
     What goes wrong ends the thread, is kept in `error` and told to on_error. adapter: learns from each aligned row.
+    timeline: only rows while the patient listens are scored and learnt from; those of a sham block are scored on their
+    own. Aligned rows carry extra["listening"] (rows, 1).
     """
 
     def __init__(
@@ -37,14 +40,18 @@ class Scorer:
         window_s: float = 60.0,
         on_error: Callable[[Exception], None] = lambda _error: None,
         adapter: Adapter | None = None,
+        timeline: Timeline | None = None,
     ):
         self.dropped = 0
         self.error: Exception | None = None
         self._on_aligned, self._on_score, self._on_error = on_aligned, on_score, on_error
         self._queue: queue.Queue[tuple[str, Block] | None] = queue.Queue(QUEUE)
         self._aligner = Aligner()
-        self._score = Score(window_s=window_s)
         self._adapter = adapter
+        self.score = Score(window_s=window_s)
+        self.timeline = Timeline() if timeline is None else timeline
+        self.states: dict[str, ScoreState] = {}  # of the listening rows, and of the sham ones once there are some
+        self.oldest_s, self.newest_s = np.inf, -np.inf  # times of the rows scored
         self._folder: StateFolder | None = None
         self._before: ScoreRest | None = None
         self._silent = Block(np.zeros((0, 1), np.float32), np.zeros(0))
@@ -55,7 +62,7 @@ class Scorer:
     def keep_in(self, folder: StateFolder) -> None:
         """Go on with the score found in a folder, and keep it there. Before `start`."""
         self._folder = folder
-        self._before = folder.load_score(self._score.initial_state())
+        self._before = folder.load_score(self.score.initial_state())
         if self._adapter is not None:
             learnt = folder.load_adaptation(self._adapter.state)
             if learnt is not None:
@@ -89,7 +96,7 @@ class Scorer:
 
     def _run(self) -> None:
         try:
-            state = self._score.initial_state()
+            state = self.score.initial_state()
             while (item := self._queue.get()) is not None:
                 self._add(*item)
                 state = self._take(state)
@@ -119,15 +126,27 @@ class Scorer:
     def _take(self, state: ScoreState) -> ScoreState:
         while (aligned := self._aligner.take()) is not None:
             aligned = self._with_silence(aligned)
-            self._on_aligned(aligned)
+            listening = self.timeline.during(aligned.times, LISTENING)
+            self._on_aligned(replace(aligned, extra={**aligned.extra, "listening": listening[:, None]}))
             if self._adapter is not None:
-                self._adapter.take(aligned)
+                self._adapter.take(only(aligned, listening))
             state = self._go_on(aligned, state)
-            score, state = self._score.step(replace(aligned, index=aligned.index + self._shift), state)
+            aligned = replace(aligned, index=aligned.index + self._shift)
+            score, state = self.score.step(only(aligned, listening), state)
+            self.states[LISTENING] = state
+            self._score_sham(aligned)
             if len(score):
                 self._on_score(score)
-            self._keep(state, float(aligned.times[-1]))
+            self.oldest_s = min(self.oldest_s, float(aligned.times[0]))
+            self.newest_s = float(aligned.times[-1])
+            self._keep(state, self.newest_s)
         return state
+
+    def _score_sham(self, aligned: Block) -> None:
+        sham = self.timeline.during(aligned.times, SHAM)
+        if sham.any() or SHAM in self.states:
+            state = self.states.get(SHAM) or self.score.initial_state()
+            _, self.states[SHAM] = self.score.step(only(aligned, sham), state)
 
     def _go_on(self, aligned: Block, state: ScoreState) -> ScoreState:
         """With the first aligned rows: the score of the engine before, its rows counted on by time."""
@@ -137,7 +156,7 @@ class Scorer:
         away_s = float(aligned.times[0]) - before.newest_time_s
         if not 0 < away_s < LONGEST_AWAY_S or len(before.state.predicted) != aligned.data.shape[1]:
             return state
-        self._shift = before.state.next + max(0, round(away_s * self._score.rows) - 1) - aligned.index
+        self._shift = before.state.next + max(0, round(away_s * self.score.rows) - 1) - aligned.index
         return before.state
 
     def _keep(self, state: ScoreState, newest_time_s: float) -> None:
@@ -147,3 +166,10 @@ class Scorer:
             self._folder.save_score(state, newest_time_s)
             if self._adapter is not None and (self._adapter.on or self._adapter.state.learnt):
                 self._folder.save_adaptation(self._adapter.state, self._adapter.on)
+
+
+def only(aligned: Block, counts: Mask) -> Block:
+    """The block with all other rows marked bad. counts: (rows,)."""
+    return replace(
+        aligned, extra={**aligned.extra, "bad": bad_samples(aligned, aligned.data.shape[1]) | ~counts[:, None]}
+    )

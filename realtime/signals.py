@@ -1,4 +1,4 @@
-"""The causal ECoG chain: repair, common average reference, mains notch, band power, z-score."""
+"""The causal ECoG chain: repair, reference, mains notch, band power, z-score."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from realtime.band_power import EPSILON_UV2, BandPower, check_band
+from realtime.bipolar import Bipolar
 from realtime.block import Block, bad_samples
 from realtime.envelope import envelope_delay_s, ring_s
 from realtime.errors import UserError
@@ -75,13 +76,15 @@ def ecog_chain(
     row_rate_hz: float = 50.0,
     groups: Sequence[Sequence[int]] | None = None,
     bad_channels: Sequence[int] = (),
+    pairs: Sequence[tuple[int, int]] | None = None,
     baseline: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     fill_s: float = 0.5,
 ) -> Chain:
     """From raw ECoG, (time, channels) microvolts, to z-scored log power, (rows, channels), and extra["bad"].
 
-    groups: channels that share a reference; None: all share one. bad_channels: see `Reference`. baseline: median
-    and MAD of each channel; None: collected from the first minute (`ZScore`). fill_s: see `Repair`.
+    groups: channels that share a reference; None: all share one. bad_channels: see `Reference`. pairs: bipolar
+    differences in place of a shared reference (`Bipolar`), which are the channels from there on. baseline: median
+    and MAD of each; None: collected from the first minute (`ZScore`). fill_s: see `Repair`.
     The delay of notch and band-pass together is measured here; it is the chain's lag_s.
     Raises UserError where the band does not fit below the Nyquist rate, or channels or baseline do not fit the
     stream.
@@ -89,7 +92,8 @@ def ecog_chain(
     low_hz, high_hz = band_hz
     check_band(rate_hz, low_hz, high_hz, row_rate_hz)
     groups = [range(channels)] if groups is None else groups
-    _check_channels(channels, groups, bad_channels, baseline)
+    _check_channels(channels, groups, bad_channels)
+    _check_baseline(channels if pairs is None else len(pairs), baseline)
     notch = Notch(rate_hz, mains_hz, high_hz + mains_hz)  # the first harmonic past the band still leaks into it
     filters = [notch.sos, band_pass(rate_hz, low_hz, high_hz)]
     delay_s = envelope_delay_s(filters, rate_hz, low_hz, high_hz, 1 / row_rate_hz)
@@ -97,7 +101,7 @@ def ecog_chain(
     return Chain(
         [
             ("repair", Repair(rate_hz, fill_s, hold=True, flat_s=FLAT_S)),
-            ("reference", Reference(groups, bad_channels)),
+            ("reference", Reference(groups, bad_channels) if pairs is None else Bipolar(pairs, bad_channels)),
             ("notch", notch),
             ("band_power", BandPower(rate_hz, low_hz, high_hz, row_rate_hz, delay_s, ring_s(filters, rate_hz))),
             ("z_score", ZScore(median, mad, row_rate_hz=row_rate_hz)),
@@ -105,12 +109,7 @@ def ecog_chain(
     )
 
 
-def _check_channels(
-    channels: int,
-    groups: Sequence[Sequence[int]],
-    bad_channels: Sequence[int],
-    baseline: tuple[npt.ArrayLike, npt.ArrayLike] | None,
-) -> None:
+def _check_channels(channels: int, groups: Sequence[Sequence[int]], bad_channels: Sequence[int]) -> None:
     grouped = [channel for group in groups for channel in group]
     outside = sorted({c for c in [*grouped, *bad_channels] if not 0 <= c < channels})
     if outside:
@@ -121,6 +120,9 @@ def _check_channels(
     twice = sorted({c for c in grouped if grouped.count(c) > 1})
     if twice:
         raise UserError(f"reference groups: found channel {twice[0]} twice, expected it once; take it out of one group")
+
+
+def _check_baseline(channels: int, baseline: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> None:
     for name, values in zip(("median", "MAD"), baseline or (), strict=False):
         if np.shape(values) != (channels,):
             raise UserError(

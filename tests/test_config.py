@@ -18,6 +18,7 @@ from realtime.errors import UserError
 LIVE = Path(__file__).parent.parent / "configs" / "live.toml"
 LEAST: dict[str, dict[str, Any]] = {"sound": {"name": "mic"}, "ecog": {"name": "amp"}}
 TABLES = {name: field.annotation for name, field in Config.model_fields.items()}
+NO_DEFAULT = ("name", "type", "source_id", "file", "exclude", "bad", "montage", "delay_s", "stream", "map", "folder")
 KEYS = [(table, key) for table, model in TABLES.items() for key in model.model_fields]  # type: ignore[union-attr]
 
 
@@ -48,7 +49,7 @@ def test_the_example_is_valid_and_shows_every_key_with_its_default(tmp_path: Pat
     assert missing in ([], ["ecog.source_id"]), "not in the example"
     for table, key in KEYS:
         field = TABLES[table].model_fields[key]  # type: ignore[union-attr]
-        if key not in ("name", "type", "source_id", "file", "exclude", "bad") or table == "engine":
+        if key not in NO_DEFAULT or table == "engine":
             assert getattr(getattr(all_on, table), key) == field.default, f"[{table}] {key} is another default"
 
 

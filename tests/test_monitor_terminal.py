@@ -33,6 +33,7 @@ def engine(score: Block | None, lost: int = 0) -> Any:
         clocks=lambda: {"sound": clock, "ecog": clock},
         score=score,
         failed=threading.Event(),
+        facts_now={},
     )
 
 

@@ -31,6 +31,7 @@ def options(**values: Any) -> argparse.Namespace:
             "config": Path("c"),
             "name": None,
             "record": None,
+            "session": None,
             "seconds": None,
             "adapt": False,
             "accept_commands": False,

@@ -19,6 +19,7 @@ from realtime.commands import wiring
 from realtime.commands.options import seconds
 from realtime.commands.session import Session, open_session
 from realtime.config import Config, load_config
+from realtime.delay import NOT_MEASURED
 from realtime.lane import Lane, Step
 from realtime.pick import channel_number
 
@@ -113,6 +114,7 @@ def arrival_rate(arrivals: list[tuple[int, float]]) -> tuple[float, float]:
 def _findings(config: Config, session: Session, heard: _Listening) -> Iterator[Finding]:
     for name in ("sound", "ecog"):
         yield from _stream(getattr(session.engine, name), heard)
+        yield _delay(name, session)
     yield _level(config, session, heard)
     yield from _electrodes(config, session, heard)
     yield _disk(config)
@@ -135,6 +137,12 @@ def _stream(lane: Lane, heard: _Listening) -> Iterator[Finding]:
     yield Finding(f"{spec.name}: samples", f"{nans} that are no numbers", nans == 0, "look at the source's settings")
 
 
+def _delay(name: str, session: Session) -> Finding:
+    delay_s = session.engine.settings.facts["delays"][name]
+    found = NOT_MEASURED if delay_s is None else f"{1e3 * delay_s:g} ms"
+    return Finding(f"{name}: delay", found, delay_s is not None, f"measure it, and write [{name}] delay_s")
+
+
 def _level(config: Config, session: Session, heard: _Listening) -> Finding:
     spec = session.engine.sound.spec
     data = np.nan_to_num(heard.data("sound")[:, channel_number(spec, config.sound.channel)])
@@ -148,8 +156,9 @@ def _level(config: Config, session: Session, heard: _Listening) -> Finding:
 
 def _electrodes(config: Config, session: Session, heard: _Listening) -> Iterator[Finding]:
     spec, data = session.engine.ecog.spec, np.nan_to_num(heard.data("ecog"))
-    left_out = wiring.plan_for(config, session.header).bad
-    names = [name for name in session.engine.settings.electrodes if name not in left_out]
+    plan = wiring.plan_for(config, session.header)
+    left_out = set(plan.bad_channels(spec))
+    names = [label for place, label in enumerate(plan.channels(spec)) if place not in left_out]
     data = data[:, [spec.channels.index(name) for name in names]]
     if len(data) < spec.rate_hz:
         yield Finding("electrodes", "under a second received", False, "check that the amplifier's program sends")

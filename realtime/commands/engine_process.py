@@ -52,8 +52,16 @@ def run(options: argparse.Namespace) -> int:
     state = None if folder is None else StateFolder(folder)
     search = StreamSearch(config)  # while the rest is loaded
     from realtime.commands.session import open_session
+    from realtime.commands.session_log import open_log
 
-    session = open_session(config, on_event=_say_event, state=state, search=search)
+    log = open_log(config, options.session, folder)
+
+    def on_event(event: dict[str, object]) -> None:
+        log.event(event)
+        _say_event(event)
+
+    session = open_session(config, on_event=on_event, state=state, search=search)
+    log.begin(config, session)
     engine = session.engine
     window = None if options.no_monitor else open_monitor(config.engine.name)
     passed = 0.0
@@ -74,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
                 passed = _watch(session, recordings, options.seconds)
             finally:
                 engine.stop()
+                log.finish(engine, passed)
     finally:
         if window is not None:
             window.terminate()
@@ -160,6 +169,7 @@ def _say_event(event: dict[str, object]) -> None:
         "took_over",
         "adaptation",
         "adaptation_failed",
+        "state",
         "marker",
     ):
         from realtime.messages import with_message

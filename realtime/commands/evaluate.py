@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,17 @@ from realtime.block import Block, Floats, concat
 from realtime.commands import figures, wiring
 from realtime.commands.choose import pick_stream, sound_by_rate
 from realtime.commands.console import machine_facts, say, working
-from realtime.commands.fit_report import DELAYS, KINDS
+from realtime.commands.fit_report import KINDS
 from realtime.commands.material import Calibration
 from realtime.commands.options import channel, file_to_write
+from realtime.commands.recorded_states import recorded_timeline
 from realtime.commands.report import Report
+from realtime.delay import delays_in_words
 from realtime.errors import UserError
 from realtime.offline import run_chain
+from realtime.scoring import only
 from realtime.sources.recording import RecordedStream, load_recording
+from realtime.states import LISTENING
 
 Doubles = npt.NDArray[np.float64]
 
@@ -58,7 +63,8 @@ def run(options: argparse.Namespace) -> int:
         recording = load_recording(path)
         ecog = pick_stream(recording, "ecog", options.ecog, ecog_of(header))
         sound = pick_stream(recording, "sound", options.sound, sound_by_rate)
-        one = Calibration(sound.for_lane("sound"), ecog.for_lane("ecog"), options.channel)
+        delay_s, timeline = header.delays.get("sound"), recorded_timeline(recording)
+        one = Calibration(sound.for_lane("sound"), ecog.for_lane("ecog"), options.channel, delay_s, timeline)
         facts.append({"name": path.name, "fitted_to": fitted_to(one, header)})
         if facts[-1]["fitted_to"]:
             say(f"warning: the model was fitted to {path.name}: these figures say nothing of other recordings")
@@ -66,13 +72,13 @@ def run(options: argparse.Namespace) -> int:
             blocks = predict_recording(sound, ecog, options.channel, embedding, model, header, progress)
         with working(f"repeats in {path.name}"):
             spectrograms += _spectrograms(one, embedding, blocks, header.horizon_s)
-        aligned += blocks
+        aligned += [only(block, timeline.during(block.times, LISTENING)) for block in blocks]
     predicted, observed, bad = joined_rows(aligned)
     with working("null by shifts and by random phases"):
         scores = score_predictions(predicted, observed, bad)
         ceiling = noise_ceiling(observed, bad, find_repeats(np.concatenate(spectrograms), 1 / FRAME_S))
     rows = _with_known(scores.rows(header.electrodes), model, ceiling)
-    Console(markup=False).print(_table(rows))
+    Console(markup=False).print(score_table(rows))
     content = {
         "simulated": _simulated(header),
         "recordings": facts,
@@ -81,6 +87,8 @@ def run(options: argparse.Namespace) -> int:
         "match_mismatch": {"together": number(scores.match.together), "segments": scores.match.segments},
         "null_draws": scores.draws,
         "minutes": round(len(predicted) * FRAME_S / 60, 2),
+        "reference": header.reference,
+        "delays_s": wiring.delays_for(None, header),
         "whisper": embedding.facts,
         "machine": machine_facts(),
     }
@@ -104,7 +112,7 @@ def _simulated(header: ModelHeader) -> bool:
 
 def _spectrograms(one: Calibration, embedding: wiring.Embedding, blocks: list[Block], horizon_s: float) -> list[Floats]:
     """Log-mel at the time of the sound of each predicted row."""
-    mels = run_chain(one.sound, wiring.spectrogram_lane(one.sound.spec, one.channel, embedding))
+    mels = run_chain(one.sound, wiring.spectrogram_lane(one.sound.spec, one.channel, embedding, one.delay_s))
     mel = mels[0] if len(mels) == 1 else one_timeline(mels)
     return [spectrogram_at(mel, block.times - horizon_s) for block in blocks]
 
@@ -144,7 +152,8 @@ def _page(
         "length": f"{content['minutes']:.1f} min",
         "model": f"{name}, {KINDS.get(content['model']['kind'], content['model']['kind'])}",
         "horizon": f"{1e3 * header.horizon_s:.0f} ms",
-        "delays": DELAYS,
+        "reference": header.reference.get("kind", "common average"),
+        "delays": delays_in_words(wiring.delays_for(None, header)),
         "match-mismatch": "-" if match is None else f"{100 * match:.0f} % of 5 s pairs told apart (chance 50 %)",
     }
     page = Report(f"Evaluation: {name}", facts, content["simulated"])
@@ -180,13 +189,16 @@ def predict_recording(
     model: BrainModel,
     header: ModelHeader,
     progress: Any = None,
+    delays: Mapping[str, float | None] | None = None,
 ) -> list[Block]:
-    """Aligned blocks (rows, electrodes, 2) of a recording, from the chains that run live."""
+    """Aligned blocks (rows, electrodes, 2) of a recording, from the chains that run live. delays: else the model's."""
     header.require_stream(ecog.spec)
     baseline = (header.baseline_median, header.baseline_mad)
-    plan = wiring.EcogPlan.fitted(header)
+    delays = header.delays if delays is None else delays
+    plan = replace(wiring.EcogPlan.fitted(header), delay_s=delays.get("ecog"))
     sound, ecog = sound.for_lane("sound"), ecog.for_lane("ecog")
-    predicted = run_chain(sound, wiring.sound_lane(sound.spec, channel, embedding, model), progress)
+    lane = wiring.sound_lane(sound.spec, channel, embedding, model, delays.get("sound"))
+    predicted = run_chain(sound, lane, progress)
     observed = run_chain(ecog, wiring.ecog_lane(ecog.spec, plan, baseline))
     if not predicted or not observed:
         raise UserError(f"the recording is too short: {sound.spec.name!r} or {ecog.spec.name!r} gave no row")
@@ -203,7 +215,8 @@ def one_timeline(blocks: list[Block]) -> Block:
     return concat(renumbered)
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
+def score_table(rows: list[dict[str, Any]]) -> Table:
+    """Electrodes, the best first, with what chance reaches."""
     table = Table("electrode", "r", "null p95", "p (FDR)")
     for row in sorted(rows, key=lambda row: -2.0 if row["r"] is None else row["r"], reverse=True):
         numbers = (row[key] for key in ("r", "null_p95", "p_fdr"))

@@ -24,7 +24,9 @@ from realtime.commands.fitting import fit_material
 from realtime.commands.judging import Judgement, excluded, horizons, judge
 from realtime.commands.material import Calibration, prepare
 from realtime.commands.options import channel, file_to_write, horizon
+from realtime.commands.recorded_states import recorded_timeline
 from realtime.config import Config, EcogTable, WhisperTable, load_config
+from realtime.delay import delays_in_words
 from realtime.errors import UserError
 from realtime.sources.recording import RecordedStream, load_recording
 
@@ -104,6 +106,7 @@ def fit_and_judge(
     fit_config = _with_horizon(fit_config, options.horizon, curve)
     result, header = fit_material(material, embedding, plan, fit_config, facts)
     save_model(options.out, result.model, header)
+    say(f"reference: {header.reference['kind']}; {delays_in_words(header.delays)}")
     seconds["fit"] = time.perf_counter() - clock - seconds["embed"]
     say(
         f"wrote {options.out} (sha256 {model_hash(options.out)[:12]}): "
@@ -144,7 +147,9 @@ def _calibration(path: Path, options: argparse.Namespace, config: Config | None)
     ecog = pick_stream(recording, "ecog", ecog_name, ecog_by_rate)
     chosen = options.channel if options.channel is not None else (config.sound.channel if config else 0)
     say(f"{path.name}: sound {_described(sound)}, channel {chosen}; ECoG {_described(ecog)}")
-    return Calibration(sound.for_lane("sound"), ecog.for_lane("ecog"), chosen)
+    delay_s = config.sound.delay_s if config else None
+    timeline = recorded_timeline(recording, config.states if config else None)
+    return Calibration(sound.for_lane("sound"), ecog.for_lane("ecog"), chosen, delay_s, timeline)
 
 
 def _described(stream: RecordedStream) -> str:

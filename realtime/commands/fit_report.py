@@ -14,8 +14,8 @@ from encoders.training import FitResult
 from realtime.commands import figures
 from realtime.commands.judging import Judgement
 from realtime.commands.report import Report
+from realtime.delay import delays_in_words
 
-DELAYS = "Delays of microphone and amplifier were not measured: best lags include their difference."
 KINDS = {"ridge": "lagged ridge", "lstm_attention": "LSTM with attention"}
 
 
@@ -34,6 +34,8 @@ def fit_content(
         "simulated": bool(header.training.get("simulated", False)),
         "model": result.kind,
         "horizon_s": header.horizon_s,
+        "reference": header.reference,
+        "delays_s": header.delays,
         "electrodes": judgement.rows(header.electrodes) if judgement else plain,
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "excluded": excluded,
@@ -104,7 +106,8 @@ def _facts(content: dict[str, Any]) -> dict[str, Any]:
         "Whisper": f"{whisper['name']}, layer {whisper['layer']}, blocks of {whisper['block_ms']:g} ms, "
         f"delay {whisper['delay_ms']:g} ms",
         "horizon": f"{1e3 * content['horizon_s']:.0f} ms",
-        "delays": DELAYS,
+        "reference": content["reference"]["kind"],
+        "delays": delays_in_words(content["delays_s"]),
         "time taken": ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()),
         "machine": f"{machine.get('processor', 'unknown')}, {machine.get('cores', '?')} cores",
         "seed": training.get("seed", 0),
@@ -166,7 +169,7 @@ def _add_lags(page: Report, content: dict[str, Any], judgement: Judgement) -> No
     page.add_heading("How long after the sound")
     page.add_figure(
         figures.lag_figure(judgement.profile, judgement.lags_s, content["horizon_s"], found),
-        f"Weights of the ridge over lags. {DELAYS}",
+        f"Weights of the ridge over lags. {_lags_contain(content['delays_s'])}",
     )
 
 
@@ -180,3 +183,10 @@ def _flat(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _mean(r: Any) -> float | None:
     finite = r[np.isfinite(r)]
     return float(finite.mean()) if len(finite) else None
+
+
+def _lags_contain(delays_s: Mapping[str, float | None]) -> str:
+    """What of a best lag is the devices' and not the brain's."""
+    if any(delay_s is None for delay_s in delays_s.values()):
+        return f"Best lags include the difference of the devices' delays ({delays_in_words(delays_s)})."
+    return f"The devices' delays are taken off ({delays_in_words(delays_s)})."

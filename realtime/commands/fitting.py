@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -51,9 +50,11 @@ def fit_material(
         baseline_median=material.median,
         baseline_mad=material.mad,
         horizon_s=config.horizon_s,
-        reference={"kind": "common average", "bad": list(plan.bad)},
+        montage=plan.montage.facts() if plan.montage else {},
+        reference=plan.reference_facts(spec),
         whisper=embedding.facts,
-        ecog={**asdict(plan), "unit": spec.unit},
+        ecog={**plan.facts(), "unit": spec.unit},
+        delays={"sound": material.calibrations[0].delay_s, "ecog": plan.delay_s},
         training={**training_report(result, segments, config), **(training_facts or {})},
         created_by=f"corticast {version('corticast')}",
     )

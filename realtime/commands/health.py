@@ -32,10 +32,22 @@ def health(engine: Engine, seconds: float) -> Group:
         clock = (f"{clocks[lane]['rate_ppm']:+.0f} ppm", f"{clocks[lane]['jitter_ms']:.1f} ms")
         lanes.add_row(lane, str(counts["received"]), *wrong, *clock)
     name = Text(f"{engine.settings.name}: {seconds:.0f} s", style="bold")
+    for key, value in shown_facts(engine.facts_now):
+        name.append(f"  {key}: {value}")
     if engine.failed.is_set():
         name.append("  a lane has stopped", style="bold red")
     adapting = [Text(line)] if (line := adaptation_line(engine)) else []
     return Group(name, lanes, Text(latency_line(engine.telemetry.sound)), *adapting, best_table(engine))
+
+
+def shown_facts(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """The state that markers gave, and the level of the sound that is only watched."""
+    watched = facts.get("watch") or {}
+    level = watched.get("level_db")
+    found = [("state", str(facts["state"]))] if "state" in facts else []
+    return found + (
+        [(str(watched["stream"]), "no level yet" if level is None else f"{level:.0f} dBFS")] if watched else []
+    )
 
 
 def _wrong(count: int) -> Text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,21 +16,29 @@ from realtime.block import Block, Floats, Spec, bad_samples
 from realtime.commands import wiring
 from realtime.commands.console import working
 from realtime.commands.embedding_cache import embedded, stream_facts
+from realtime.delay import Delay
 from realtime.errors import UserError
 from realtime.offline import run_chain
 from realtime.signals import baseline
 from realtime.sources.recording import RecordedStream
 from realtime.stage import Chain
+from realtime.states import LISTENING, Timeline
 from realtime.zscore import ZScore
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """One recording's sound and ECoG streams, and the channel of the sound that the patient heard."""
+    """One recording's sound and ECoG streams, and the channel of the sound that the patient heard.
+
+    delay_s: of the sound's stamps; None: not measured. timeline: what is observed while the patient does not listen
+    is bad.
+    """
 
     sound: RecordedStream
     ecog: RecordedStream
     channel: str | int = 0
+    delay_s: float | None = None
+    timeline: Timeline = field(default_factory=Timeline)
 
     def content_sha256(self) -> str:
         """Of samples and stamps of both streams: the same recording in another file has the same."""
@@ -90,13 +98,23 @@ def prepare(calibrations: Sequence[Calibration], embedding: wiring.Embedding, pl
     for number, one in enumerate(calibrations, start=1):
         of = f" {number} of {len(calibrations)}" if len(calibrations) > 1 else ""
         with working(f"Whisper embeddings{of}") as progress:
-            embeddings.append(embedded(one.sound, one.channel, embedding, progress))
+            rows = embedded(one.sound, one.channel, embedding, progress)
+            embeddings.append([Delay(one.delay_s or 0.0).layer(block) for block in rows])
         with working(f"high gamma{of}") as progress:
             power.append(run_chain(one.ecog, _until_power(wiring.ecog_lane(spec, plan)), progress))
     median, mad = _common_baseline(power)
     z_score = ZScore(median, mad)
-    observed = tuple([z_score.layer(block) for block in blocks] for blocks in power)
+    observed = tuple(
+        [_listening(z_score.layer(block), one.timeline) for block in blocks]
+        for one, blocks in zip(calibrations, power, strict=True)
+    )
     return Material(tuple(calibrations), tuple(embeddings), observed, median, mad)
+
+
+def _listening(block: Block, timeline: Timeline) -> Block:
+    """What was observed while the patient did something else is bad."""
+    away = ~timeline.during(block.times, LISTENING)
+    return replace(block, extra={**block.extra, "bad": bad_samples(block) | away[:, None]})
 
 
 def spans(embeddings: Sequence[Block], observed: Sequence[Block], horizon_s: float) -> list[Span]:
@@ -126,7 +144,7 @@ def spectrograms(
     """Log-mel of the causal stage on the rows of each span, (rows, mels)."""
     found: dict[int, Block] = {}
     for number, (one, blocks) in enumerate(zip(material.calibrations, material.embeddings, strict=True), start=1):
-        mels = run_chain(one.sound, wiring.spectrogram_lane(one.sound.spec, one.channel, embedding))
+        mels = run_chain(one.sound, wiring.spectrogram_lane(one.sound.spec, one.channel, embedding, one.delay_s))
         for rows in blocks:
             found[id(rows)] = max(mels, key=lambda mel, rows=rows: _overlap_s(mel, rows))  # type: ignore[misc]
         progress(number / len(material.calibrations))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from realtime.commands.companions import companion_queries, require_private
 from realtime.commands.console import say, working
 from realtime.config import Config
 from realtime.errors import UserError
@@ -78,6 +79,7 @@ class Recordings:
     def look(self) -> None:
         """Have the settings tell how the recording stands, and the operator, once each, what is wrong with it."""
         facts, path = self._session.engine.facts_now, self.path
+        facts["recording_voices"] = path is not None and self._config.record.sound
         if path is None:
             facts["recording"] = {"on": False}
             return
@@ -91,6 +93,10 @@ class Recordings:
         self._said = kind
 
     def _start(self, path: Path) -> None:
+        if self._config.record.sound:
+            say("voices are recorded: [record] sound = false keeps sound out of the file")
+        else:
+            require_private(self._config, *self._session.inlets)
         start_recording(path, _queries(self._config, self._session), self._config.engine.name)
         self._noted(path)
 
@@ -136,7 +142,7 @@ def _queries(config: Config, session: Session) -> list[StreamQuery]:
     sources = ([sound] if config.record.sound else []) + [ecog]
     queries = [StreamQuery(i.found.name, i.found.type or None, i.found.source_id or None) for i in sources]
     results = [StreamQuery(name=name) for name in _outlets(config, session)]
-    return list(dict.fromkeys([*queries, *results]))
+    return list(dict.fromkeys([*queries, *companion_queries(config), *results]))
 
 
 def _outlets(config: Config, session: Session) -> list[str]:

@@ -16,6 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", type=Path, metavar="FILE.xdf", help="record sources and results")
     parser.add_argument("--adapt", action="store_true", help="let the model's read-out learn from what is observed")
     parser.add_argument("--accept-commands", action="store_true", help="obey a monitor: record, markers, adaptation")
+    parser.add_argument(
+        "--session",
+        type=Path,
+        metavar="DIR",
+        help="folder of the session's log (default: DATE-TIME-ENGINE in the file's)",
+    )
     parser.add_argument("--seconds", type=seconds, help="stop after so long (default: at Ctrl-C)")
     parser.add_argument("--no-monitor", action="store_true", help="open no window")
     parser.add_argument("--no-supervisor", action="store_true", help="do not start the engine again when it dies")

@@ -12,7 +12,9 @@ from realtime.audio import Resample
 from realtime.block import Block, Spec
 from realtime.carried import StateFolder
 from realtime.commands import wiring
+from realtime.commands.companions import add_companions, require_private, require_watched_apart
 from realtime.commands.console import say, working
+from realtime.commands.rig_facts import rig_facts
 from realtime.commands.search import StreamSearch
 from realtime.config import Config
 from realtime.engine import Engine, EngineSettings
@@ -20,6 +22,7 @@ from realtime.errors import UserError
 from realtime.pick import channel_number
 from realtime.sources.lsl import LslInlet
 from realtime.sources.pump import Event
+from realtime.states import Timeline
 
 
 @dataclass
@@ -30,6 +33,7 @@ class Session:
     header: ModelHeader | None
     embedding: wiring.Embedding
     inlets: tuple[LslInlet, LslInlet]
+    plan: wiring.EcogPlan
 
 
 def open_session(
@@ -53,6 +57,9 @@ def open_session(
     for warning in dict.fromkeys((*sound.warnings, *ecog.warnings)):
         say(f"warning: {warning}")
     _check_sound(sound.spec, config.sound.channel)
+    require_watched_apart(config, sound)
+    if config.record.file is not None:
+        require_private(config, sound, ecog)
     if header is not None:
         header.require_stream(ecog.spec)
     plan = wiring.plan_for(config, header)
@@ -61,12 +68,13 @@ def open_session(
     with working("loading Whisper"):
         embedding = wiring.embedding_for(header, config.whisper) if header else wiring.embedding_of(config.whisper)
     adaptive = AdaptedModel(model) if model else None
-    sound_chain = wiring.sound_lane(sound.spec, config.sound.channel, embedding, adaptive)
+    delays = wiring.delays_for(config, header)
+    sound_chain = wiring.sound_lane(sound.spec, config.sound.channel, embedding, adaptive, delays["sound"])
     settings = EngineSettings(
         config.engine.name,
         header.electrodes if header else plan.electrodes(ecog.spec),
         wiring.attention_shape(model, embedding.width) if model else None,
-        {**_facts(config, header, embedding), **(facts or {})},
+        {**_facts(config, header, embedding), **rig_facts(config, header, plan, ecog.spec), **(facts or {})},
         config.engine.ring_s,
         config.engine.max_backlog_s,
         config.engine.score_window_s,
@@ -80,8 +88,10 @@ def open_session(
         state=state,
         adaptive=adaptive,
         adapt=config.model.adapt,
+        timeline=Timeline(config.states.start, config.states.guard_s),
     )
-    return Session(engine, header, embedding, (sound, ecog))
+    add_companions(config, engine)
+    return Session(engine, header, embedding, (sound, ecog), plan)
 
 
 def _check_sound(spec: Spec, channel: str | int) -> None:

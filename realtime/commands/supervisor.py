@@ -100,7 +100,7 @@ class Supervisor:
 
     def _command(self) -> list[str]:
         words = [str(self._options.config), "--no-monitor", "--no-supervisor", "--supervised", str(self._folder)]
-        for name in ("name", "record"):
+        for name in ("name", "record", "session"):
             value = getattr(self._options, name)
             words += [f"--{name}={value}"] if value is not None else []
         words += ["--adapt"] if self._options.adapt else []

@@ -14,12 +14,28 @@ from encoders.weights import LoadedWhisper, load_whisper
 from encoders.whisper import StreamingSettings, pick_device, streaming_encoder, whisper_stages
 from realtime.audio import Resample
 from realtime.block import Block, Spec, regular
-from realtime.config import Config, EcogTable, WhisperTable
+from realtime.commands.ecog_plan import EcogPlan, plan_for
+from realtime.config import Config, WhisperTable
+from realtime.delay import Delay
 from realtime.errors import UserError
 from realtime.pick import Pick, channel_number
 from realtime.repair import Repair
 from realtime.signals import ecog_chain
 from realtime.stage import Chain
+
+__all__ = [
+    "EcogPlan",
+    "Embedding",
+    "attention_shape",
+    "bound_threads",
+    "delays_for",
+    "ecog_lane",
+    "embedding",
+    "embedding_for",
+    "embedding_of",
+    "plan_for",
+    "sound_lane",
+]
 
 FILL_S = 0.5  # gaps up to this are filled, longer ones restart the chains
 
@@ -77,11 +93,16 @@ def _check_table(table: WhisperTable, name: str, settings: StreamingSettings) ->
 
 
 def sound_lane(
-    spec: Spec, channel: str | int, embedding: Embedding, model: BrainModel | AdaptedModel | None = None
+    spec: Spec,
+    channel: str | int,
+    embedding: Embedding,
+    model: BrainModel | AdaptedModel | None = None,
+    delay_s: float | None = None,
 ) -> Chain:
-    """From a sound stream's samples to embeddings, or to predictions where a model is given."""
+    """From a sound stream's samples, of one channel, to embeddings, or to predictions where a model is given."""
     stages: list[tuple[str, Any]] = [
         ("pick", Pick([channel_number(spec, channel)])),
+        *_delay(delay_s),
         ("repair", Repair(spec.rate_hz, FILL_S, hold=False)),
         ("resample", Resample(spec.rate_hz)),
         *zip(embedding.stages.names, embedding.stages.stages, strict=True),
@@ -89,54 +110,34 @@ def sound_lane(
     return Chain([*stages, ("model", model)] if model is not None else stages)
 
 
-def spectrogram_lane(spec: Spec, channel: str | int, embedding: Embedding) -> Chain:
+def spectrogram_lane(spec: Spec, channel: str | int, embedding: Embedding, delay_s: float | None = None) -> Chain:
     """The sound lane up to its log-mel rows, 100 a second."""
-    lane = sound_lane(spec, channel, embedding)
+    lane = sound_lane(spec, channel, embedding, delay_s=delay_s)
     until = lane.names.index("mel") + 1
     return Chain(list(zip(lane.names[:until], lane.stages[:until], strict=True)))
 
 
-@dataclass(frozen=True)
-class EcogPlan:
-    """How an ECoG stream becomes high gamma: what a model file remembers of it."""
-
-    mains_hz: float = 50.0
-    band_hz: tuple[float, float] = (70.0, 150.0)
-    bad: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-    @staticmethod
-    def of(table: EcogTable) -> EcogPlan:
-        return EcogPlan(float(table.mains_hz), table.band_hz, table.bad, table.exclude)
-
-    @staticmethod
-    def fitted(header: ModelHeader) -> EcogPlan:
-        facts = {**header.ecog}
-        return EcogPlan(facts["mains_hz"], tuple(facts["band_hz"]), tuple(facts["bad"]), tuple(facts["exclude"]))
-
-    def electrodes(self, spec: Spec) -> tuple[str, ...]:
-        for name in (*self.exclude, *self.bad):
-            channel_number(spec, name)
-        electrodes = tuple(name for name in spec.channels if name not in self.exclude)
-        if not electrodes:
-            raise UserError(f"[ecog] exclude leaves no electrode of stream {spec.name!r}: name fewer channels")
-        return electrodes
-
-
 def ecog_lane(spec: Spec, plan: EcogPlan, baseline: tuple[Any, Any] | None = None) -> Chain:
     """From an ECoG stream's samples to z-scored high gamma per electrode."""
-    electrodes = plan.electrodes(spec)
+    channels = plan.channels(spec)
+    bipolar = plan.reference == "bipolar"
     chain = ecog_chain(
         spec.rate_hz,
-        len(electrodes),
+        len(channels),
         mains_hz=plan.mains_hz,
         band_hz=plan.band_hz,
-        bad_channels=[electrodes.index(name) for name in plan.bad],
+        groups=plan.groups(spec) if plan.reference == "common average" else [],
+        bad_channels=plan.bad_channels(spec),
+        pairs=plan.pairs(spec) if bipolar else None,
         baseline=baseline,
         fill_s=FILL_S,
     )
-    picked = Pick([spec.channels.index(name) for name in electrodes])
-    return Chain([("pick", picked), *zip(chain.names, chain.stages, strict=True)])
+    picked = Pick([spec.channels.index(label) for label in channels])
+    return Chain([("pick", picked), *_delay(plan.delay_s), *zip(chain.names, chain.stages, strict=True)])
+
+
+def _delay(delay_s: float | None) -> list[tuple[str, Any]]:
+    return [("delay", Delay(delay_s))] if delay_s else []
 
 
 def attention_shape(model: BrainModel, width: int) -> tuple[int, int]:
@@ -146,18 +147,11 @@ def attention_shape(model: BrainModel, width: int) -> tuple[int, int]:
     return int(heads), int(lags)
 
 
-def plan_for(config: Config, header: ModelHeader | None) -> EcogPlan:
-    """The ECoG settings of the model, where there is one. Raises UserError where the file says otherwise."""
-    if header is None:
-        return EcogPlan.of(config.ecog)
-    fitted, asked = EcogPlan.fitted(header), EcogPlan.of(config.ecog)
-    for key in config.ecog.model_fields_set & {"mains_hz", "band_hz", "bad", "exclude"}:
-        if getattr(asked, key) != getattr(fitted, key):
-            raise UserError(
-                f"[ecog] {key} = {getattr(asked, key)!r}, but the model was fitted with {getattr(fitted, key)!r}: "
-                "leave the key out, or fit a model with it"
-            )
-    return fitted
+def delays_for(config: Config | None, header: ModelHeader | None) -> dict[str, float | None]:
+    """Seconds taken off the stamps of each stream: the file's, else the model's; None: not measured."""
+    fitted = header.delays if header is not None else {}
+    said = {"sound": config.sound.delay_s, "ecog": config.ecog.delay_s} if config is not None else {}
+    return {name: fitted.get(name) if said.get(name) is None else said[name] for name in ("sound", "ecog")}
 
 
 def bound_threads(threads: int) -> None:

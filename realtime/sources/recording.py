@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyxdf
 from scipy.io import wavfile
 
-from realtime.block import Block, Spec, Times
+from realtime.block import Block, Floats, Spec, Times
 from realtime.clock import Clock
 from realtime.errors import UserError
 
@@ -32,15 +32,15 @@ REGULAR_S = 1e-9  # stamps closer than this to start + row / rate need no file o
 class RecordedStream:
     """One stream as it was sent.
 
-    data: (rows, channels) float32. stamps: (rows,) float64 seconds, raw, on the source's clock. offsets: (stream
-    index, seconds to add to the stamps from it on). jumps: stream indices of rows before which the clock was
-    set, and nothing lost, as the engine could tell. anchor_s: raw stamp of the first row that the engine
-    used, whose index is 0; None: the first row there is. lanes: anchor_s, offsets and jumps of each lane that
-    read it.
+    data: (rows, channels) float32, of an engine's telemetry float64. stamps: (rows,) float64 seconds, raw, on the
+    source's clock. offsets: (stream index, seconds to add to the stamps from it on). jumps: stream indices of
+    rows before which the clock was set, and nothing lost, as the engine could tell. anchor_s: raw stamp of the first
+    row that the engine used, whose index is 0; None: the first row there is. lanes: anchor_s, offsets and jumps of
+    each lane that read it.
     """
 
     spec: Spec
-    data: npt.NDArray[np.float32]
+    data: Floats
     stamps: Times
     offsets: tuple[Offset, ...] = ()
     type: str = ""
@@ -59,7 +59,8 @@ class RecordedStream:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Numeric streams and text streams by name; warnings: what was wrong with the file, for the user."""
+    """Numeric streams by name; texts by stream, their times on the recorder's clock; warnings: what was wrong with the
+    file, for the user."""
 
     streams: dict[str, RecordedStream]
     markers: dict[str, list[Marker]] = field(default_factory=dict)
@@ -249,9 +250,7 @@ def _load_xdf(path: Path) -> Recording:
         if name in streams or name in markers:
             name = f"{name} ({_text(one['info'], 'source_id') or one['info']['stream_id']})"
         if _text(one["info"], "channel_format") == "string":
-            markers[name] = [
-                (float(t), str(row[0])) for t, row in zip(one["time_stamps"], one["time_series"], strict=True)
-            ]
+            markers[name] = _markers(one)
         elif len(one["time_stamps"]):
             streams[name] = _xdf_stream(name, one)
     for marker_name in sorted(markers):
@@ -260,9 +259,20 @@ def _load_xdf(path: Path) -> Recording:
     return Recording(streams, markers, tuple(warnings))
 
 
+def _markers(one: dict[str, Any]) -> list[Marker]:
+    """Texts with their times on the recorder's clock: the newest measured offset counts, before the first the first."""
+    stamps = np.asarray(one["time_stamps"], np.float64)
+    times, values = (np.asarray(one.get(key, ()), np.float64) for key in ("clock_times", "clock_values"))
+    if len(times):
+        stamps = stamps + values[np.clip(np.searchsorted(times, stamps, side="right") - 1, 0, None)]
+    return [(float(t), str(row[0])) for t, row in zip(stamps, one["time_series"], strict=True)]
+
+
 def _xdf_stream(name: str, one: dict[str, Any]) -> RecordedStream:
     info = one["info"]
-    data = np.asarray(one["time_series"], np.float32).reshape(len(one["time_stamps"]), -1)
+    precise = _text(info, "type") == "Telemetry"  # times need all their digits
+    dtype: type[np.floating[Any]] = np.float64 if precise else np.float32
+    data = np.asarray(one["time_series"], dtype).reshape(len(one["time_stamps"]), -1)
     stamps = np.asarray(one["time_stamps"], np.float64)
     labels, units = _channel_entries(info, "label"), set(_channel_entries(info, "unit")) - {""}
     if len(labels) != data.shape[1] or not all(labels) or len(set(labels)) != len(labels):

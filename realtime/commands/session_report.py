@@ -1,0 +1,251 @@
+"""`corticast report`: a session's closing report once more, from its folder and its recording."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from encoders.model_file import load_model
+from realtime.block import Block, Mask, Times
+from realtime.commands import wiring
+from realtime.commands.choose import pick_stream
+from realtime.commands.closing import STATED, score_facts, shown
+from realtime.commands.console import say, working
+from realtime.commands.evaluate import ecog_of, predict_recording
+from realtime.commands.options import file_to_write
+from realtime.commands.recorded_states import recorded_timeline
+from realtime.commands.session_log import CLOSING, FORMAT, SETTINGS
+from realtime.config import Config
+from realtime.errors import UserError
+from realtime.latency import Histogram
+from realtime.score import Score, ScoreState
+from realtime.scoring import only
+from realtime.sinks.results import ROW_RATE_HZ
+from realtime.sources.recording import RecordedStream, Recording, load_recording
+from realtime.states import LISTENING, SHAM, Timeline, seconds_in
+from realtime.telemetry import TELEMETRY
+
+R_TOLERANCE = 2e-3
+MS_TOLERANCE = 0.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("session", type=Path, help="the folder that corticast run wrote")
+    parser.add_argument("--recording", type=Path, metavar="FILE.xdf", help="where it is, if it was moved")
+    parser.add_argument(
+        "--from-sources",
+        action="store_true",
+        help="predict and filter the recorded sound and ECoG again, rather than score the recorded predictions",
+    )
+    parser.add_argument("--json", type=file_to_write, metavar="FILE", help="write the figures as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit status 0 where the figures are the closing report's, 1 where they differ."""
+    content = _read(options.session, SETTINGS)
+    if content.get("format") != FORMAT:
+        raise UserError(f"{options.session} is no session folder: {SETTINGS} has format {content.get('format')!r}")
+    with working("reading the recording"):
+        recording = load_recording(_recording_of(content, options))
+    config = Config.model_validate(content["config"])
+    report = repeated(recording, config, content, options.from_sources)
+    out = Console(markup=False)
+    out.print(shown(report))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    try:
+        closing = _read(options.session, CLOSING)
+    except UserError:
+        say(f"{CLOSING} is not there, as after a crash: nothing to compare with")
+        return 0
+    rows = list(compared(closing, report))
+    table = Table("figure", "closing report", "from the recording", "")
+    for what, before, now, same in rows:
+        table.add_row(what, _words(before), _words(now), "" if same else "differs")
+    out.print(table)
+    return 0 if all(same for *_, same in rows) else 1
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{folder / name} cannot be read ({error.strerror}): give a folder of corticast run") from None
+    except ValueError as error:
+        raise UserError(f"{folder / name} is damaged ({error}): copy it again") from None
+    return found
+
+
+def _recording_of(content: Mapping[str, Any], options: argparse.Namespace) -> Path:
+    if options.recording is not None:
+        return Path(options.recording)
+    if content.get("recording") is None:
+        raise UserError(f"the session {options.session} was not recorded: there is nothing to repeat its figures from")
+    beside = options.session / content["recording"]
+    inside: Path = options.session / Path(content["recording"]).name
+    return inside if inside.exists() else Path(beside)
+
+
+def repeated(recording: Recording, config: Config, content: Mapping[str, Any], from_sources: bool) -> dict[str, Any]:
+    """A report of the closing report's shape, from the recording."""
+    timeline = recorded_timeline(recording, config.states)
+    hushes = hushed(recording, config.engine.name)
+    engine = config.engine.name
+    electrodes = content["electrodes"]
+    aligned = _from_sources(recording, config) if from_sources else _from_outlets(recording, engine)
+    aligned = [replace(block, extra={**block.extra, "silent": hushes(block.times)[:, None]}) for block in aligned]
+    times = np.concatenate([block.times for block in aligned]) if aligned else np.zeros(0)
+    score = Score(window_s=config.engine.score_window_s)
+    return {
+        "engine": engine,
+        "seconds": round(float(np.ptp(times)), 1) if len(times) else 0.0,
+        **{key: content["facts"].get(key) for key in STATED},
+        "samples": _samples(recording, config),
+        "latency_ms": _latency(recording, engine, content["facts"].get("horizon_s", 0.0)),
+        "states_s": seconds_in(timeline, float(times[0]), float(times[-1])) if len(times) else {},
+        "scores": {
+            name: score_facts(score, state, electrodes) for name, state in scored(score, aligned, timeline).items()
+        },
+    }
+
+
+def hushed(recording: Recording, engine: str) -> Callable[[Times], Mask]:
+    """Whether nothing was heard at each time, (rows,), as the engine told."""
+    told = []
+    for _, text in recording.markers.get(f"{engine}.status", ()):
+        event = json.loads(text)
+        if event.get("event") == "hush":
+            told.append((float(event["time_s"]), bool(event["silent"])))
+    edges = np.array([time_s for time_s, _ in told])
+    states = np.array([False, *(silent for _, silent in told)])
+    return lambda times: states[np.searchsorted(edges, times + 1e-6, side="right")]
+
+
+def scored(score: Score, aligned: list[Block], timeline: Timeline) -> dict[str, ScoreState]:
+    """The score's state after all rows of listening, and of sham where there are any."""
+    states: dict[str, ScoreState] = {}
+    for name in (LISTENING, SHAM):
+        for block in aligned:
+            counts = timeline.during(block.times, name)
+            if name == LISTENING or counts.any() or name in states:
+                state = states.get(name) or score.initial_state()
+                _, states[name] = score.step(only(block, counts), state)
+    return states
+
+
+def _from_outlets(recording: Recording, engine: str) -> list[Block]:
+    """What the engine sent, predicted beside observed, numbered as it was: NaN in observed is what was masked."""
+    predicted, observed = (recording.streams.get(f"{engine}.{what}") for what in ("predicted", "observed"))
+    if predicted is None or observed is None:
+        return []
+    numbers = _row_numbers(predicted, recording.streams.get(f"{engine}.telemetry"))
+    place = np.searchsorted(observed.stamps, predicted.stamps - 1e-6)
+    place = np.minimum(place, len(observed.stamps) - 1)
+    there = np.abs(observed.stamps[place] - predicted.stamps) < 1e-6
+    data = np.stack([predicted.data, observed.data[place]], axis=-1).astype(np.float32)
+    bad = ~there[:, None] | ~np.isfinite(data[..., 1])
+    edges = [0, *(np.flatnonzero(np.diff(numbers) != 1) + 1).tolist(), len(numbers)]
+    return [
+        Block(np.nan_to_num(data[a:b]), predicted.stamps[a:b], int(numbers[a]), {"bad": bad[a:b]})
+        for a, b in itertools.pairwise(edges)
+        if b > a
+    ]
+
+
+def _row_numbers(predicted: RecordedStream, telemetry: RecordedStream | None) -> Any:
+    """Index of each row in the engine's count, which goes on by time over a restart."""
+    first = 0
+    if telemetry is not None and len(telemetry.data):
+        near = int(np.argmin(np.abs(telemetry.stamps - predicted.stamps[0])))
+        first = int(telemetry.data[near, TELEMETRY.index("row_index")])
+    after_s = predicted.stamps - predicted.stamps[0]
+    return first + np.round(after_s * ROW_RATE_HZ).astype(np.int64)
+
+
+def _from_sources(recording: Recording, config: Config) -> list[Block]:
+    if config.model.file is None:
+        return []
+    model, header = load_model(config.model.file)
+    with working("loading Whisper"):
+        embedding = wiring.embedding_for(header, config.whisper)
+    sound = pick_stream(recording, "sound", config.sound.name, lambda _: False)
+    ecog = pick_stream(recording, "ecog", config.ecog.name, ecog_of(header))
+    delays = wiring.delays_for(config, header)
+    with working("predicting") as progress:
+        return predict_recording(sound, ecog, config.sound.channel, embedding, model, header, progress, delays)
+
+
+def _samples(recording: Recording, config: Config) -> dict[str, dict[str, int]]:
+    """Rows of each lane from the engine's first on; lost and skipped as the last telemetry row says."""
+    telemetry = recording.streams.get(f"{config.engine.name}.telemetry")
+    found = {}
+    for lane, name in (("sound", config.sound.name), ("ecog", config.ecog.name)):
+        stream = recording.streams.get(name or "")
+        if stream is None:
+            continue
+        anchor_s = stream.for_lane(lane).anchor_s
+        received = len(stream.stamps) if anchor_s is None else int(np.sum(stream.stamps >= anchor_s - 1e-9))
+        found[lane] = {"received": received, "lost": 0, "skipped": 0}
+        if telemetry is not None and len(telemetry.data):
+            for what in ("lost", "skipped"):
+                found[lane][what] = int(telemetry.data[-1, TELEMETRY.index(f"{lane}_{what}")])
+    return found
+
+
+def _latency(recording: Recording, engine: str, horizon_s: float) -> dict[str, Any] | None:
+    telemetry = recording.streams.get(f"{engine}.telemetry")
+    if telemetry is None or not len(telemetry.data):
+        return None
+    column = {name: telemetry.data[:, i] for i, name in enumerate(TELEMETRY)}
+    newest, arrival, published = (column[f"{what}_time"] for what in ("newest_sample", "arrival", "published"))
+    parts = {
+        "sound_to_prediction": published - newest,
+        "compute": published - arrival,
+        "transport": arrival - newest,
+        "wait_for_block": newest - (telemetry.stamps - horizon_s),
+    }
+    return {name: _histogram(1e3 * values).summary() for name, values in parts.items()}
+
+
+def _histogram(values_ms: Any) -> Histogram:
+    found = Histogram()
+    for value in values_ms.tolist():
+        found.add(value)
+    return found
+
+
+def compared(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any, bool]]:
+    """(figure, closing report's, the recording's, whether they agree), the scores by their largest difference."""
+    for lane, counts in before["samples"].items():
+        for what, count in counts.items():
+            again = now["samples"].get(lane, {}).get(what)
+            if again is not None:
+                yield f"{lane} {what}", count, again, count == again
+    for name, values in (now["latency_ms"] or {}).items():
+        for key in ("p50", "p99"):
+            a, b = (before["latency_ms"] or {}).get(name, {}).get(key), values[key]
+            if a is not None:
+                yield f"{name.replace('_', ' ')} {key} (ms)", round(a, 1), round(b, 1), abs(a - b) <= MS_TOLERANCE
+    for state, scores in before["scores"].items():
+        again = now["scores"].get(state, {"electrodes": {}, "null_max_p95": None})
+        pairs = [(r, again["electrodes"].get(name)) for name, r in scores["electrodes"].items()]
+        both = [(a, b) for a, b in pairs if a is not None and b is not None]
+        same = all((a is None) == (b is None) for a, b in pairs)
+        apart = max((abs(a - b) for a, b in both), default=0.0)
+        mean_a, mean_b = (float(np.mean([p[i] for p in both])) if both else None for i in (0, 1))
+        yield f"{state}: mean r", mean_a, mean_b, same and apart <= R_TOLERANCE
+        a, b = scores["null_max_p95"], again["null_max_p95"]
+        yield f"{state}: null", a, b, (a is None) == (b is None) and abs((a or 0.0) - (b or 0.0)) <= R_TOLERANCE
+
+
+def _words(value: Any) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,115 @@
+"""`Markers`: a marker stream, text or numbers, as changes of state. `Watched`: a sound whose level is shown."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from realtime.audio import sound_level_db
+from realtime.errors import UserError
+from realtime.pick import channel_number
+from realtime.sources.lsl import Network, Reader, local_clock
+from realtime.sources.pump import Event
+from realtime.states import State, Timeline, state_of
+
+POLL_S = 0.01
+SEARCH_S = 0.5
+OFFSET_EVERY_S = 5.0
+LATE_S = 0.2  # markers that come later than this after their own time are told of
+
+
+class _Streams(Protocol):
+    def present(self) -> Any: ...
+    def open(self, uid: str) -> Any: ...
+
+
+class Companion:
+    """A stream beside the lanes, found when it is there and again when it returns. The body of a thread."""
+
+    def __init__(self, name: str, tell: Callable[[Event], None], network: Callable[[str], _Streams] = Network) -> None:
+        self.name = name
+        self.tell = tell
+        self._network = network
+        self._gone: set[str] = set()
+
+    def run(self, stop: threading.Event) -> None:
+        network = self._network(self.name)
+        while not stop.wait(SEARCH_S):
+            uid = next((u for n, u in network.present() if n == self.name and u not in self._gone), None)
+            if uid is None:
+                continue
+            try:
+                reader = network.open(uid)
+                self._read(reader, stop)
+                reader.close()
+                return
+            except ConnectionError:
+                self._gone.add(uid)
+                self.tell({"event": "warning", "message": f"stream {self.name!r} is gone; it is looked for"})
+            except UserError as error:
+                self.tell({"event": "warning", "message": str(error)})
+                return
+
+    def _read(self, reader: Reader, stop: threading.Event) -> None:
+        offset_s, waited_s = reader.time_correction(), 0.0
+        while not stop.wait(POLL_S):
+            values, stamps = reader.pull()
+            if len(stamps):
+                self.take(reader, values, stamps + offset_s)
+            waited_s += POLL_S
+            if waited_s >= OFFSET_EVERY_S:
+                offset_s, waited_s = reader.time_correction(), 0.0
+
+    def take(self, reader: Reader, values: Any, times: Any) -> None:
+        raise NotImplementedError
+
+
+class Markers(Companion):
+    """Adds each change to the timeline and tells of it; a marker that means no state is told as `marker`."""
+
+    def __init__(
+        self,
+        name: str,
+        names: Mapping[str, State],
+        timeline: Timeline,
+        tell: Callable[[Event], None],
+        network: Callable[[str], _Streams] = Network,
+        now: Callable[[], float] = local_clock,
+    ) -> None:
+        super().__init__(name, tell, network)
+        self.names, self.timeline, self.now = names, timeline, now
+
+    def take(self, reader: Reader, values: Any, times: Any) -> None:
+        for value, time_s in zip(values, times.tolist(), strict=True):
+            text = str(value if reader.is_text else float(np.ravel(value)[0]))
+            state = state_of(text, self.names)
+            if state is None:
+                self.tell({"event": "marker", "text": text[:200], "at_s": time_s})
+            elif self.timeline.add(time_s, state):
+                late_s = self.now() - time_s
+                late = {"late_s": round(late_s, 3)} if late_s > LATE_S else {}
+                self.tell({"event": "state", "state": state, "time_s": time_s, **late})
+
+
+class Watched(Companion):
+    """Keeps the level of one channel of a sound stream that is only watched, such as a microphone in the room."""
+
+    def __init__(
+        self,
+        name: str,
+        channel: str | int,
+        tell: Callable[[Event], None],
+        network: Callable[[str], _Streams] = Network,
+    ) -> None:
+        super().__init__(name, tell, network)
+        self.channel = channel
+        self.level_db: float | None = None
+
+    def take(self, reader: Reader, values: Any, _times: Any) -> None:
+        if reader.is_text:
+            raise UserError(f"[watch] stream {self.name!r} carries text, expected sound: choose another stream")
+        column = np.asarray(values, np.float32)[:, [channel_number(reader.spec, self.channel)]]
+        self.level_db = round(float(sound_level_db(column)), 1)
