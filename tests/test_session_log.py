@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,14 @@ def test_figures_that_differ_are_told() -> None:
     }
     same = json.loads(json.dumps(closing))
     assert all(row[-1] for row in compared(closing, same))
-    for change in (
+    changes: list[Callable[[dict[str, Any]], None]] = [
         lambda r: r["samples"]["sound"].update(received=11),
         lambda r: r["latency_ms"]["compute"].update(p99=21.0),
         lambda r: r["scores"]["listening"]["electrodes"].update(A=0.51),
         lambda r: r["scores"]["listening"]["electrodes"].update(B=0.2),
         lambda r: r["scores"]["listening"].update(null_max_p95=None),
-    ):
+    ]
+    for change in changes:
         other = json.loads(json.dumps(closing))
         change(other)
         assert [row[-1] for row in compared(closing, other)].count(False) == 1
