@@ -53,8 +53,8 @@ class Engine:
     on_aligned: told of every aligned block (rows, electrodes, 2), in the scoring thread. on_event: of every status
     event. `failed` is set when a lane ended by itself. state: where the engine keeps what one that is started after its
     death goes on with: counts, baselines, score, what was learnt. adaptive: the sound chain's model, where it can learn
-    while it runs; adapt: it does so from the start. timeline: what the patient does when; rows count while it listens. beside:
-    bodies of further threads, which end when the event they are given is set.
+    while it runs; adapt: it does so from the start. timeline: what the patient does when; rows count while it
+    listens. beside: bodies of further threads, which end when the event they are given is set.
     """
 
     def __init__(
