@@ -1,0 +1,133 @@
+"""A session through the command line and real LSL: its folder and recording give the closing report's figures again."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from realtime.block import Spec
+from realtime.cli import main
+from realtime.commands import wiring
+from realtime.commands.session_log import CLOSING, CLOSING_TEXT, EVENTS, SETTINGS
+from realtime.sinks.lsl import Outlet
+from realtime.sources.lsl import local_clock
+from realtime.sources.recording import load_recording
+from tests.rig import TABLE, await_state, replaying, small_model, small_recording
+
+SECONDS = 75.0
+PREFIX = "report"
+ENGINE = "report-test"
+CONFIG = """
+[sound]
+name = "{prefix} sound"
+channel = "stimulus"
+delay_s = 0.013
+[ecog]
+name = "{prefix} ecog"
+exclude = ["AUX"]
+[whisper]
+model = "tiny.en"
+layer = 2
+block_ms = 100
+delay_ms = 40
+[model]
+file = "model.safetensors"
+[engine]
+name = "{engine}"
+wait_s = 60
+[record]
+file = "session.xdf"
+[states]
+stream = "{prefix} markers"
+map = {{"2" = "speaking", "go" = "listening"}}
+guard_s = 0.2
+"""
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished session's folder, its recording beside it."""
+    folder = tmp_path_factory.mktemp("report")
+    source = small_recording(SECONDS, PREFIX)
+    small_model(folder, source, wiring.embedding_of(TABLE))
+    (folder / "rig.toml").write_text(CONFIG.format(prefix=PREFIX, engine=ENGINE), encoding="utf-8")
+    markers = Outlet(Spec(f"{PREFIX} markers", 0.0, ("marker",)), "Markers", f"{PREFIX}-markers", text=True)
+    words = ["run", str(folder / "rig.toml"), "--no-monitor", "--no-supervisor", "--session", str(folder / "log")]
+    with replaying(source, folder) as replay:
+        mark = threading.Thread(target=_mark, args=(replay, markers), daemon=True)
+        mark.start()
+        assert main([*words, "--seconds", str(SECONDS - 5)]) == 0
+    return folder / "log"
+
+
+def _mark(replay: object, markers: Outlet) -> None:
+    """Ten seconds of speaking, half a minute after the sound began."""
+    begin_s = float(str(await_state(replay, "started")["start_s"]))  # type: ignore[arg-type]
+    for after_s, text in ((30.0, "2"), (35.0, "trial 1"), (40.0, "go")):
+        time.sleep(max(0.0, begin_s + after_s - local_clock()))  # a marker is of a moment: there is nothing to await
+        markers.push_text(text, local_clock())
+
+
+@pytest.mark.long
+def test_the_folder_says_what_was_run(session: Path) -> None:
+    content = json.loads((session / SETTINGS).read_text(encoding="utf-8"))
+    assert content["facts"]["whisper"]["sha256"]
+    assert content["facts"]["model_sha256"]
+    assert content["facts"]["delays"] == {"sound": 0.013, "ecog": None}
+    assert content["config"]["sound"]["channel"] == "stimulus"
+    assert set(content["anchors"]) == {"sound", "ecog"}
+    assert content["versions"]["torch"]
+    assert content["machine"]["cores"]
+    assert content["recording"] == "../session.xdf"
+    events = [json.loads(line) for line in (session / EVENTS).read_text(encoding="utf-8").splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds.count("settings") == 1
+    assert [event["state"] for event in events if event["event"] == "state"] == ["speaking", "listening"]
+    assert [event["text"] for event in events if event["event"] == "marker"] == ["trial 1"]
+    assert kinds[-1] == "stopped"
+    text = (session / CLOSING_TEXT).read_text(encoding="utf-8")
+    assert "simulated patient" in text
+    assert "sound: 13 ms; ecog: delay not measured" in text
+
+
+@pytest.mark.long
+def test_one_command_gives_the_figures_again(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    closing = json.loads((session / CLOSING).read_text(encoding="utf-8"))
+    scores = closing["scores"]["listening"]
+    assert all(r is not None for r in scores["electrodes"].values())
+    assert scores["null_max_p95"] is not None
+    assert closing["states_s"]["speaking"] == pytest.approx(10.0, abs=0.1)
+    assert main(["report", str(session)]) == 0, capsys.readouterr().out
+    assert "differs" not in capsys.readouterr().out
+    assert main(["report", str(session), "--from-sources"]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_another_recording_does_not_give_them(session: Path, tmp_path: Path) -> None:
+    closing = json.loads((session / CLOSING).read_text(encoding="utf-8"))
+    first = next(iter(closing["scores"]["listening"]["electrodes"]))
+    closing["scores"]["listening"]["electrodes"][first] += 0.01
+    for name in (SETTINGS, EVENTS):
+        (tmp_path / name).write_bytes((session / name).read_bytes())
+    (tmp_path / CLOSING).write_text(json.dumps(closing), encoding="utf-8")
+    recording = session.parent / "session.xdf"
+    assert main(["report", str(tmp_path), "--recording", str(recording)]) == 1
+
+
+@pytest.mark.long
+def test_the_recording_scrubbed_still_has_its_ecog(session: Path, tmp_path: Path) -> None:
+    recording = session.parent / "session.xdf"
+    words = ["scrub", str(recording), "--ecog", f"{PREFIX} ecog", "--out", str(tmp_path / "copy")]
+    assert main(words) == 0
+    copy = load_recording(tmp_path / "copy")
+    before = load_recording(recording).streams[f"{PREFIX} ecog"]
+    assert list(copy.streams) == ["ecog"]
+    assert copy.streams["ecog"].data.shape == (len(before.data), 6)
+    assert [state for _, state in copy.markers["states"]] == ["speaking", "listening"]
+    for path in (tmp_path / "copy").iterdir():
+        for secret in (PREFIX.encode(), ENGINE.encode(), b"stimulus"):
+            assert secret not in path.read_bytes()
