@@ -14,8 +14,8 @@ from realtime.block import Spec
 from realtime.cli import main
 from realtime.commands.choose import ecog_by_rate
 from realtime.commands.closing import as_text
-from realtime.commands.report import compared
 from realtime.commands.session_log import SETTINGS, open_log
+from realtime.commands.session_report import compared
 from realtime.config import Config
 from realtime.errors import UserError
 from realtime.sinks.journal import Journal

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from realtime.block import Block, Spec, regular
 from realtime.commands.recorded_states import recorded_timeline
-from realtime.commands.report import scored
+from realtime.commands.session_report import scored
 from realtime.config import StatesTable
 from realtime.errors import UserError
 from realtime.score import Score
