@@ -1,0 +1,144 @@
+"""Pictures of docs/rig.md: the commands of a first session on a small simulated patient, as a terminal shows them.
+
+`python -m benchmarks.rig_pictures FOLDER --pictures docs` runs check, run, report and sham over real LSL: six minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+from scipy.io import wavfile
+from scipy.signal import butter, sosfilt
+
+from encoders.speech import load_trials
+from realtime.audio import Resample
+from realtime.block import Spec, regular
+from realtime.sources.recording import RecordedStream, Recording, save_folder
+
+SOUND_HZ, ECOG_HZ = 16_000.0, 1000.0
+DRIVEN = 6  # of the grid's electrodes; the rest is noise
+CALIBRATION_S, SESSION_S, SHAM_S = 240.0, 150.0, 90.0
+CONFIG = """
+[sound]
+name = "Stimulus simulated"
+channel = "loop-back"
+delay_s = 0.012
+[ecog]
+name = "Amplifier simulated"
+montage = "montage.csv"
+exclude = ["AUX1", "TRIG"]
+[whisper]
+model = "tiny.en"
+layer = 2
+[model]
+{model}
+[engine]
+wait_s = 60
+"""
+
+
+def patient(begin_s: float, seconds: float, seed: int) -> Recording:
+    """Speech, and ECoG of 1/f noise in which the envelope drives the band power of some electrodes 120 ms later."""
+    rng = np.random.default_rng(seed)
+    sound = np.concatenate([_at_rate(trial.sound, trial.rate_hz) for trial in load_trials()])
+    sound = sound[round(begin_s * SOUND_HZ) : round((begin_s + seconds) * SOUND_HZ)]
+    rows = round(len(sound) / SOUND_HZ * ECOG_HZ)
+    envelope = np.sqrt(np.add.reduceat(sound**2, np.arange(0, len(sound), 16))[:rows])
+    envelope = sosfilt(butter(2, 8.0, fs=ECOG_HZ, output="sos"), envelope)
+    drive = np.roll(envelope / envelope.std(), 120)[:, None]
+    labels = [*(f"G{i}" for i in range(1, 17)), *(f"D{i}" for i in range(1, 5)), "AUX1", "TRIG"]
+    gamma = sosfilt(
+        butter(4, [70, 150], "band", fs=ECOG_HZ, output="sos"), rng.normal(size=(rows, len(labels))), axis=0
+    )
+    gain = np.where(np.arange(len(labels)) < DRIVEN, 1.0, 0.0)
+    slow = np.cumsum(rng.normal(size=(rows, len(labels))), axis=0)
+    slow = sosfilt(butter(1, 0.5, "high", fs=ECOG_HZ, output="sos"), slow, axis=0)
+    ecog = (20 * slow / slow.std() + 12 * gamma * (1 + gain * np.clip(drive, 0, 4))).astype(np.float32)
+    room = 0.2 * sound + 0.002 * rng.normal(size=len(sound))
+    streams = {
+        "sound": (Spec("Stimulus simulated", SOUND_HZ, ("loop-back", "room")), np.stack([sound, room], 1), "Audio"),
+        "ecog": (Spec("Amplifier simulated", ECOG_HZ, tuple(labels), "microvolts"), ecog, "ECoG"),
+    }
+    return Recording(
+        {
+            name: RecordedStream(
+                spec, data.astype(np.float32), np.arange(len(data)) / spec.rate_hz, type=type_, source_id=spec.name
+            )
+            for name, (spec, data, type_) in streams.items()
+        }
+    )
+
+
+def _at_rate(sound: np.ndarray, rate_hz: float) -> np.ndarray:  # type: ignore[type-arg]
+    found: np.ndarray = Resample(rate_hz, SOUND_HZ).layer(regular(sound[:, None], rate_hz)).data[:, 0]  # type: ignore[type-arg]
+    return found
+
+
+@contextmanager
+def replayed(folder: Path, name: str) -> Iterator[None]:
+    command = [sys.executable, "-m", "realtime.sources.replay", str(folder / name), "--wait", "120"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def corticast(folder: Path, *words: str) -> str:
+    """What the command prints, with the command itself above."""
+    command = [sys.executable, "-m", "realtime.cli", *words]
+    found = subprocess.run(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    return f"$ corticast {' '.join(words)}\n{found.stdout}"
+
+
+def picture(text: str, path: Path) -> None:
+    with tempfile.TemporaryFile("w") as nowhere:
+        console = Console(record=True, width=110, file=nowhere, markup=False)
+        console.print(Text(text.strip()))
+        console.save_svg(str(path), title="simulated patient")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="a new folder for recordings, model and sessions")
+    parser.add_argument("--pictures", type=Path, required=True, help="folder to write the pictures into")
+    options = parser.parse_args()
+    folder, pictures = options.folder, options.pictures
+    save_folder(patient(0.0, CALIBRATION_S, 1), folder / "calibration")
+    live = patient(CALIBRATION_S, SESSION_S, 2)
+    save_folder(live, folder / "live")
+    save_folder(replace(live, streams={"ecog": live.streams["ecog"]}), folder / "ecog_alone")
+    other = patient(CALIBRATION_S + SESSION_S, SHAM_S, 3).streams["sound"].data[:, 0]
+    wavfile.write(folder / "other-speech.wav", round(SOUND_HZ), other)
+    picture(corticast(folder, "montage", "calibration", "--out", "montage.csv"), pictures / "rig-montage.svg")
+    config = folder / "live.toml"
+    config.write_text(CONFIG.format(model=""), encoding="utf-8")
+    fit = corticast(folder, "fit", "calibration", "--config", "live.toml", "--out", "patient.safetensors", "--quick")
+    print(fit)
+    config.write_text(CONFIG.format(model='file = "patient.safetensors"'), encoding="utf-8")
+    with replayed(folder, "live"):
+        picture(corticast(folder, "check", "live.toml"), pictures / "rig-check.svg")
+    words = ("run", "live.toml", "--record", "session.xdf", "--no-monitor", "--session", "sessions/first")
+    with replayed(folder, "live"):
+        print(corticast(folder, *words, "--seconds", f"{SESSION_S - 15:.0f}"))
+    picture(corticast(folder, "report", "sessions/first"), pictures / "rig-report.svg")
+    with replayed(folder, "ecog_alone"):
+        sham = corticast(folder, "sham", "live.toml", "other-speech.wav", "--seconds", f"{SHAM_S:.0f}")
+    picture(sham, pictures / "rig-sham.svg")
+
+
+if __name__ == "__main__":
+    main()
