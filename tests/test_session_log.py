@@ -14,7 +14,7 @@ from realtime.block import Spec
 from realtime.cli import main
 from realtime.commands.choose import ecog_by_rate
 from realtime.commands.closing import as_text
-from realtime.commands.session_log import SETTINGS, open_log
+from realtime.commands.session_log import SETTINGS, make_folder, open_log
 from realtime.commands.session_report import compared
 from realtime.config import Config
 from realtime.errors import UserError
@@ -55,8 +55,9 @@ def test_each_session_has_a_folder_of_its_own_and_a_restart_goes_on_with_it(tmp_
     supervised.mkdir()
     first = open_log(config(tmp_path), None, supervised).folder
     again = open_log(config(tmp_path), None, supervised).folder
-    other = open_log(config(tmp_path), None, None).folder
     assert first is not None
+    make_folder(first)
+    other = open_log(config(tmp_path), None, None).folder
     assert again is not None
     assert first.resolve() == again.resolve()
     assert other not in (None, first)
@@ -68,7 +69,7 @@ def test_each_session_has_a_folder_of_its_own_and_a_restart_goes_on_with_it(tmp_
         open_log(config(tmp_path), tmp_path / "mine", None)
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="cannot be made"):
-        open_log(config(tmp_path, session={"folder": tmp_path / "file"}), None, None)
+        make_folder(open_log(config(tmp_path, session={"folder": tmp_path / "file"}), None, None).folder or tmp_path)
 
 
 def test_figures_that_differ_are_told() -> None:

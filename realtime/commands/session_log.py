@@ -43,9 +43,13 @@ class SessionLog:
         self._journal.add({"utc": _now(), "clock_s": round(local_clock(), 6), **with_message(event)})
 
     def begin(self, config: Config, session: Session) -> None:
-        """Write session.json; of an engine that goes on, only that it began again."""
+        """Make the folder and write session.json; of an engine that goes on, only that it began again.
+
+        Raises UserError where the folder cannot be made.
+        """
         if self.folder is None:
             return
+        make_folder(self.folder)
         before = _read(self.folder / SETTINGS)
         if before is not None:
             self._content = {**before, "restarts": [*before.get("restarts", ()), _now()]}
@@ -80,7 +84,7 @@ class SessionLog:
 
 
 def open_log(config: Config, given: Path | None, supervised: Path | None) -> SessionLog:
-    """The session's folder, made now. given: by --session. supervised: a folder that remembers it over restarts."""
+    """The session's folder, not yet made. given: by --session. supervised: a folder that remembers it over restarts."""
     note = None if supervised is None else supervised / "session"
     if note is not None and note.exists():
         return SessionLog(Path(note.read_text(encoding="utf-8")))
@@ -89,6 +93,12 @@ def open_log(config: Config, given: Path | None, supervised: Path | None) -> Ses
     folder = given if given is not None else _unused(config.session.folder, config.engine.name)
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"session folder {folder} exists and is not empty: choose another with --session")
+    if note is not None:
+        note.write_text(str(folder.resolve()), encoding="utf-8")
+    return SessionLog(folder)
+
+
+def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -96,9 +106,6 @@ def open_log(config: Config, given: Path | None, supervised: Path | None) -> Ses
             f"session folder {folder} cannot be made ({error.strerror}): choose another with --session or "
             "[session] folder, or set [session] log = false"
         ) from None
-    if note is not None:
-        note.write_text(str(folder.resolve()), encoding="utf-8")
-    return SessionLog(folder)
 
 
 def _unused(parent: Path, engine: str) -> Path:
