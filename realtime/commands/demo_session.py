@@ -97,7 +97,19 @@ def _key(settings: DemoSettings, embedding: wiring.Embedding) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _make(folder: Path, settings: DemoSettings, embedding: wiring.Embedding) -> None:
+@dataclass(frozen=True)
+class Simulation:
+    """A simulated patient, what it heard while calibrated and what was held out, and both as recorded."""
+
+    patient: SimulatedPatient
+    calibration: Stimulus
+    held_out: Stimulus
+    recorded: Recording
+    heard: Recording
+
+
+def simulate(settings: DemoSettings, embedding: wiring.Embedding) -> Simulation:
+    """Speech, its phones, what an offline Whisper hears, and a patient that follows them."""
     with working("speech"):
         trials = load_trials()
     used = trials[: settings.calibration_trials + settings.held_out_trials]
@@ -108,13 +120,18 @@ def _make(folder: Path, settings: DemoSettings, embedding: wiring.Embedding) -> 
         patient.calibrate(wiring.ecog_lane(Spec(ECOG, rate_hz, names), wiring.EcogPlan()), held_out)
         recorded = _recording(patient, calibration, seed=settings.seed + 1)
         heard = _recording(patient, held_out, seed=settings.seed + 2)
-    plan = wiring.EcogPlan()
-    one = Calibration(recorded.streams["sound"], recorded.streams["ecog"])
+    return Simulation(patient, calibration, held_out, recorded, heard)
+
+
+def _make(folder: Path, settings: DemoSettings, embedding: wiring.Embedding) -> None:
+    made = simulate(settings, embedding)
+    one = Calibration(made.recorded.streams["sound"], made.recorded.streams["ecog"])
     facts = {"simulated": True, "patient": "simulated from real speech"}
-    result, header, embeddings = fit_recordings([one], embedding, plan, FitConfig(seed=settings.seed), facts)
+    config = FitConfig(seed=settings.seed)
+    result, header, embeddings = fit_recordings([one], embedding, wiring.EcogPlan(), config, facts)
     save_model(folder / "model.safetensors", result.model, header)
-    save_folder(heard, folder / "held_out")
-    electrodes = _truth(patient, calibration, held_out, embeddings, heard, embedding, plan, settings)
+    save_folder(made.heard, folder / "held_out")
+    electrodes = truth_of(made, embeddings, embedding, settings)
     content = {"electrodes": electrodes, "training": header.training}
     (folder / "session.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
@@ -177,18 +194,12 @@ def _stream(spec: Spec, data: Floats, type: str) -> RecordedStream:
     return RecordedStream(spec, data, stamps, type=type, source_id=spec.name)
 
 
-def _truth(
-    patient: SimulatedPatient,
-    calibration: Stimulus,
-    held_out: Stimulus,
-    embeddings: list[Block],
-    heard: Recording,
-    embedding: wiring.Embedding,
-    plan: wiring.EcogPlan,
-    settings: DemoSettings,
+def truth_of(
+    made: Simulation, embeddings: list[Block], embedding: wiring.Embedding, settings: DemoSettings
 ) -> list[dict[str, Any]]:
     """Per electrode: its kind, measured noise ceiling and attainable r, which held-out speech gives."""
-    ecog = heard.streams["ecog"]
+    patient, calibration, held_out, heard = made.patient, made.calibration, made.held_out, made.heard
+    ecog, plan = heard.streams["ecog"], wiring.EcogPlan()
     with working(f"noise ceilings from {settings.repeats} repeats") as progress:
         (response,) = patient.responses(
             [held_out],
@@ -208,6 +219,7 @@ def _truth(
         {
             "name": truth.name,
             "kind": truth.kind,
+            "layer": truth.layer,
             "driven": truth.driven,
             "lag_ms": round(truth.lag_s * 1e3, 1) if truth.driven else None,
             "ceiling": float(ceiling[i]) if truth.driven else None,
