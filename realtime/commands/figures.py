@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from encoders.horizon import HorizonCurve
 from encoders.ridge import FRAME_S
@@ -121,6 +122,8 @@ def training_figure(history: Sequence[Mapping[str, float]], ridge_r: float) -> F
     epochs = [row["epoch"] for row in history]
     left.plot(epochs, [row["loss"] for row in history], "o-", color=BLUE, ms=4)
     left.set(xlabel="epoch", ylabel="loss on training crops")
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.plot(epochs, [row["validation_r"] for row in history], "o-", color=BLUE, ms=4, label="LSTM with attention")
     right.axhline(ridge_r, color=ORANGE, ls="--", label="ridge")
     right.set(xlabel="epoch (0: the ridge that it starts from)", ylabel="mean r on validation rows")

@@ -116,7 +116,8 @@ def _facts(content: dict[str, Any]) -> dict[str, Any]:
         tested = sum(row["r"] is not None for row in content["electrodes"])
         match = content["match_mismatch"]
         facts["found"] = f"{content['found']} of {tested} electrodes follow the sound (false discovery rate 5 %)"
-        facts["match-mismatch"] = f"{100 * match['together']:.0f} % of 5 s pairs told apart (chance 50 %)"
+        if match["together"] is not None:
+            facts["match-mismatch"] = f"{100 * match['together']:.0f} % of 5 s pairs told apart (chance 50 %)"
     return facts
 
 

@@ -176,7 +176,8 @@ def _banded(widths: tuple[int, int], weightings: Sequence[tuple[float, float]], 
 
 
 def _fit_kind(config: FitConfig, segments: Sequence[Aligned]) -> Model:
-    return fit(segments, config).model
+    long = [s for s in segments if len(s) * FRAME_S >= config.crop_s]  # a crop is no longer than the shortest segment
+    return fit(long or segments, config).model
 
 
 def excluded(judgement_bad: Mask, electrodes: tuple[str, ...], plan: wiring.EcogPlan) -> list[dict[str, Any]]:
