@@ -22,7 +22,7 @@ from encoders.nested import out_of_fold
 from encoders.ridge import LaggedRidge, RidgeConfig, fit_ridge
 from encoders.scores import Scores, score_predictions
 from encoders.training import Aligned
-from realtime.block import Floats
+from realtime.block import Floats, Mask
 
 RATE_HZ, ROWS, BIN = 200, 181, 4  # 50 rows a second; later samples were not covered
 ONSET_S, SOUND_LATE_S = 1.5, 0.13  # of sample 0 before the sentence; of the sound after its labels
@@ -84,7 +84,7 @@ def left_out(segments: list[Aligned]) -> Floats:
     return out_of_fold([(segments, fitted)], purged_folds([ROWS] * 29, 7, 19), 1)[0]
 
 
-def joined(segments: list[Aligned]) -> tuple[Floats, Floats]:
+def joined(segments: list[Aligned]) -> tuple[Floats, Mask]:
     return np.concatenate([s.observed for s in segments]), np.concatenate([s.bad for s in segments])
 
 
@@ -92,7 +92,7 @@ def joined(segments: list[Aligned]) -> tuple[Floats, Floats]:
 def scored(folder: Path) -> tuple[Floats, Scores]:
     segments = sentences(folder)
     predicted = left_out(segments)
-    return predicted, score_predictions(predicted, *joined(segments), seed=0)  # type: ignore[arg-type]
+    return predicted, score_predictions(predicted, *joined(segments), seed=0)
 
 
 @pytest.fixture
