@@ -113,5 +113,5 @@ def respond(drive: Floats, truth: list[ElectrodeTruth], seed: int) -> Responses:
 
 def smooth(rows: Floats) -> Values:
     padded = np.pad(np.asarray(rows, np.float64), ((1, 1), (0, 0)), mode="edge")
-    smoothed: Values = sum(w * padded[i : i + len(rows)] for i, w in enumerate(KERNEL))
+    smoothed: Values = np.sum([w * padded[i : i + len(rows)] for i, w in enumerate(KERNEL)], axis=0)
     return smoothed

@@ -34,7 +34,7 @@ def test_so_it_is_for_other_patients(seed: int) -> None:
 def test_a_session_without_calibration_gets_there() -> None:
     found = from_nothing(1, 30)
     assert found["minutes_to_90_percent"] is not None
-    assert found["minutes_to_90_percent"] <= 8.0
+    assert found["minutes_to_90_percent"] <= 3.0
 
 
 def test_the_patient_is_what_it_says() -> None:
