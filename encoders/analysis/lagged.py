@@ -99,16 +99,18 @@ def _fit(x: Floats, y: Floats, config: RidgeConfig) -> Floats:
     parts = np.array_split(np.arange(len(x)), INNER_BLOCKS)
     gap = min(config.gap_frames, len(x) // (4 * INNER_BLOCKS))
     kept = [slice(part[0], part[-1] + 1 - gap) for part in parts]
+    between = np.concatenate([part[len(part) - gap :] for part in parts])
     grams = np.stack([x[part].T @ x[part] for part in kept]).astype(np.float64)
     moments = np.stack([x[part].T @ y[part] for part in kept]).astype(np.float64)
     windows = lag_windows(config)
     window, alpha = _choose(grams, moments, windows, np.asarray(config.alphas))
-    gram, moment = (x.T @ x).astype(np.float64), (x.T @ y).astype(np.float64)
+    gram = grams.sum(axis=0) + x[between].T @ x[between]
+    moment = moments.sum(axis=0) + x[between].T @ y[between]
     weights = np.zeros(moment.shape)
     for number in np.unique(window):
         scale, used = _columns(windows[number], len(gram))
         chosen = np.flatnonzero(window == number)
-        values, vectors = eigh(gram[np.ix_(used, used)] * np.outer(scale, scale))
+        values, vectors = eigh(gram[np.ix_(used, used)] * np.outer(scale, scale), driver="evd")
         spread = vectors.T @ (scale[:, None] * moment[np.ix_(used, chosen)])
         solved = vectors @ (spread / (np.maximum(values, 0)[:, None] + alpha[chosen]))
         weights[np.ix_(used, chosen)] = scale[:, None] * solved
@@ -123,7 +125,7 @@ def _choose(grams: Doubles, moments: Doubles, windows: Floats, alphas: Doubles) 
         scaled = grams[:, used][:, :, used] * np.outer(scale, scale)
         targets = moments[:, used] * scale[:, None]
         for held_out in range(len(grams)):
-            values, vectors = eigh(scaled.sum(axis=0) - scaled[held_out])
+            values, vectors = eigh(scaled.sum(axis=0) - scaled[held_out], driver="evd")
             learnt = vectors.T @ (targets.sum(axis=0) - targets[held_out])  # (columns, electrodes)
             tested = vectors.T @ targets[held_out]
             gram = vectors.T @ scaled[held_out] @ vectors

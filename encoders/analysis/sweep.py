@@ -76,15 +76,15 @@ def solve_cell(cell: Cell) -> None:
     heard = load_heard(cell.heard)
     fold = folds_of(heard.segments, cell.config)[cell.fold]
     heard = heard.electrodes(*cell.electrodes)
-    features = np.load(cell.features, mmap_mode="r", allow_pickle=False)
+    features = np.load(cell.features, allow_pickle=False).astype(np.float32)
     if cell.kind == "lagged":
-        predicted = predict_fold(np.asarray(features), heard, fold, cell.config)
+        predicted = predict_fold(features, heard, fold, cell.config)
     elif cell.kind == "instantaneous":
-        predicted = predict_fold(np.asarray(features), heard, fold, instantaneous(cell.config))
+        predicted = predict_fold(features, heard, fold, instantaneous(cell.config))
     else:
         from encoders.analysis.time_models import predict_lstm_fold  # torch takes seconds to load
 
-        predicted = predict_lstm_fold(cell.kind, np.array(features), heard, fold, cell.epochs)
+        predicted = predict_lstm_fold(cell.kind, features, heard, fold, cell.epochs)
     with atomic(cell.out) as aside, aside.open("wb") as file:
         np.save(file, predicted, allow_pickle=False)
 

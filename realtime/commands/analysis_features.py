@@ -53,7 +53,7 @@ def features_of(
     streaming: StreamingSettings,
     store: Store,
 ) -> dict[int, Path]:
-    """For each of the family's layers a file (rows, D) float32, a row for each row of the segments, all with sound."""
+    """For each layer a file (rows, D) float16, which takes half the room: a row for each row of the segments."""
     sounds = {id(s.sound): s.sound for s in segments if s.sound is not None}
     key: list[Any] = [content_key(*(sound.data for sound in sounds.values()))]
     key.append([[len(s.times), s.frame, list(sounds).index(id(s.sound))] for s in segments])
@@ -71,7 +71,7 @@ def features_of(
                 progress((number + 1) / len(sounds))
         return {
             layer: np.concatenate(
-                [heard[id(s.sound)][layer][s.frame : s.frame + len(s.times)].astype(np.float32) for s in segments]
+                [heard[id(s.sound)][layer][s.frame : s.frame + len(s.times)].astype(np.float16) for s in segments]
             )
             for layer in family.layers
         }

@@ -52,7 +52,7 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
         names = [[f.model, f.hearing, list(f.layers)] for f in families]
         return Result({**facts, "failed": failed, "families": names}, _arrays(families, found))
 
-    return store.result(f"layers-{patient.name}".replace(" ", "_"), key, make)
+    return store.result(f"layers {patient.name}", key, make)
 
 
 def too_little(seconds: float) -> str:
@@ -76,13 +76,13 @@ def _cells(
     """The fits of each layer of each family: electrodes in groups, fold by fold."""
     segments, observed = patient.segments(with_sound=True), observed_file(one, store)
     whispers = {whisper.name: whisper for whisper in setup.whispers}
-    electrodes = len(patient.electrodes)
+    electrodes, folder = len(patient.electrodes), store.cells(f"layers {patient.name}")
     groups = [(a, min(a + ELECTRODES_A_CELL, electrodes)) for a in range(0, electrodes, ELECTRODES_A_CELL)]
     return {
         (family, layer): [
             make_cell(
                 f"{patient.name}, {family.name} {layer}, electrodes {a + 1} to {b}, fold {fold + 1}",
-                path, observed, (a, b), fold, store.cells,
+                path, observed, (a, b), fold, folder,
             )
             for a, b in groups
             for fold in range(len(folds_of(one.segments)))

@@ -20,7 +20,7 @@ from realtime.commands.analysis_store import Result, Store
 from realtime.commands.console import working
 
 Doubles = npt.NDArray[np.float64]
-VERSION = 1
+VERSION = 2
 LEAST_EVENTS, LEAST_PHONES = 200, 5
 F_LAGS_S = np.round(np.arange(-0.1, 0.5001, 0.02), 3)
 F_DRAWS = 1000
@@ -65,10 +65,10 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
         with working(f"{patient.name}: selectivity"):
             arrays: dict[str, Any] = {"encoding_r": r, "encoding_p": p, "encodes": encodes(r, p, setup.percentile)}
             arrays |= phone_numbers(means, curves, events)
-        clusters, compact = _clusters(arrays["phonetic"] & arrays["encodes"], arrays["vector"], positions)
+        clusters, compact = _clusters(arrays["phonetic"] & arrays["encodes"], arrays["own_vector"], positions)
         return Result({**facts, "compact": compact}, {**arrays, "cluster": clusters})
 
-    return store.result(f"phonemes-{patient.name}".replace(" ", "_"), key, make)
+    return store.result(f"phonemes {patient.name}", key, make)
 
 
 def _too_little(events: int, phones: int) -> str:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from encoders.analysis.phone_classes import MANNER, PHONE_PLACE, PHONES
 from realtime.commands.analysis_phonemes import F_LAGS_S
-from realtime.commands.analysis_setup import Setup
+from realtime.commands.analysis_setup import Setup, Truth
 from realtime.commands.analysis_store import Result
 from realtime.commands.report import Report, new_figure
 
@@ -40,10 +40,14 @@ def draw(patient: str, result: Result, setup: Setup, report: Report) -> Rows:
         report.add_text("No electrode tells phones apart: there is nothing to draw.")
     else:
         order = shown[np.lexsort((-arrays["index"][shown], arrays["cluster"][shown]))][:MOST_SHOWN]
-        _vectors(report, arrays, names, order)
+        _vectors(report, arrays, names, order, "vector", f"{start:.0f} to {stop:.0f} ms after onset")
+        own = "at each electrode's own latency, found on the first half of the phones and tested on the second"
+        _vectors(report, arrays, names, order, "own_vector", own)
         _classes(report, arrays, names, order)
         _f_ratios(report, arrays, names, order)
         _clusters(report, facts, arrays, names, setup)
+    if setup.truth:
+        _against_truth(report, arrays, names, setup.truth)
     report.add_table(_electrodes(arrays, names, setup), "Electrodes: selectivity", folded=True)
     return _numbers(patient, arrays, names)
 
@@ -64,11 +68,11 @@ def _events_text(facts: dict[str, Any], report: Report) -> None:
         )
 
 
-def _vectors(report: Report, arrays: Any, names: list[str], order: npt.NDArray[np.intp]) -> None:
+def _vectors(report: Report, arrays: Any, names: list[str], order: npt.NDArray[np.intp], which: str, when: str) -> None:
     figure = new_figure(10.0, max(3.0, 0.16 * len(order) + 1.5))
     axes = figure.subplots()
     columns = np.array([PHONES.index(phone) for phone in BY_MANNER])
-    picture = axes.imshow(np.ma.masked_invalid(arrays["vector"][np.ix_(order, columns)]), aspect="auto", cmap="magma")
+    picture = axes.imshow(np.ma.masked_invalid(arrays[which][np.ix_(order, columns)]), aspect="auto", cmap="magma")
     picture.cmap.set_bad("#dddddd")
     axes.set_xticks(range(len(PHONES)), BY_MANNER, fontsize=7, rotation=90)
     axes.set_yticks(range(len(order)), [names[e] for e in order], fontsize=6)
@@ -81,8 +85,8 @@ def _vectors(report: Report, arrays: Any, names: list[str], order: npt.NDArray[n
     figure.colorbar(picture, label="other phones whose responses differ")
     report.add_figure(
         figure,
-        "Phoneme selectivity vectors (rank-sum tests, false discovery rate 0.01); grey: heard too rarely. "
-        "Lines: between manners, between clusters.",
+        f"Phoneme selectivity vectors, {when} (rank-sum tests, false discovery rate 0.01); grey: heard too "
+        "rarely. Lines: between manners, between clusters.",
     )
 
 
@@ -90,14 +94,15 @@ def _classes(report: Report, arrays: Any, names: list[str], order: npt.NDArray[n
     figure = new_figure(10.0, max(3.2, 0.16 * len(order) + 1.8))
     panels = figure.subplots(1, 2, sharey=True, width_ratios=[5, 12])
     manner, place = sorted(set(MANNER.values())), sorted(set(PHONE_PLACE.values()))
-    most = float(np.nanmax(np.abs([*arrays["manner_mean"][order].ravel(), *arrays["place_mean"][order].ravel()])))
+    both = np.abs(np.concatenate([arrays["manner_mean"][order].ravel(), arrays["place_mean"][order].ravel()]))
+    most = float(np.nanpercentile(both, 98))  # else one electrode bleaches all others
     for axes, values, labels in zip(panels, ("manner_mean", "place_mean"), (manner, place), strict=True):
         picture = axes.imshow(arrays[values][order], aspect="auto", cmap="RdBu_r", vmin=-most, vmax=most)
         axes.set_xticks(range(len(labels)), labels, fontsize=7, rotation=60, ha="right")
         axes.set_title(values.split("_")[0])
     panels[0].set_yticks(range(len(order)), [names[e] for e in order], fontsize=6)
     panels[0].set_ylabel("electrode")
-    figure.colorbar(picture, ax=panels, label="mean response (SD)")
+    figure.colorbar(picture, ax=panels, label="mean response (SD)", extend="both")
     report.add_figure(figure, "Mean response to each manner and place of articulation in the window.")
 
 
@@ -129,16 +134,38 @@ def _clusters(report: Report, facts: dict[str, Any], arrays: Any, names: list[st
         return
     xy = np.array([setup.positions[names[e]][:2] for e in placed])
     cluster = arrays["cluster"][placed]
-    figure = new_figure(6.0, 5.0)
+    figure = new_figure(7.5, 5.0)
     axes = figure.subplots()
     axes.plot(*xy[cluster == 0].T, "o", color="#cccccc", ms=6, label="not phonetic")
     for number in sorted(set(cluster[cluster > 0])):
         axes.plot(*xy[cluster == number].T, "o", color=f"C{number - 1}", ms=10, label=f"cluster {number}")
     axes.set(xlabel="x (mm)", ylabel="y (mm)", aspect="equal")
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.legend(frameon=False, loc="outside right center")
     report.add_figure(
-        figure, "Clusters of phonetic electrodes by their selectivity vectors, at the electrodes' places."
+        figure,
+        "Clusters of phonetic electrodes by their selectivity vectors at their own latency, at the electrodes' places.",
     )
+
+
+def _against_truth(report: Report, arrays: Any, names: list[str], truth: dict[str, Truth]) -> None:
+    """For a simulated patient: whose top is its own class, and who is wrongly called phonetic."""
+    of = {kind: [e for e, name in enumerate(names) if name in truth and truth[name].kind in kind.split()]
+          for kind in ("phone", "onset", "undriven dead")}  # fmt: skip
+    phonetic = arrays["phonetic"] & arrays["encodes"]
+
+    def own(e: int, prefix: str) -> bool:
+        wanted = truth[names[e]].phone_class
+        return wanted in (arrays[f"{prefix}top_phone"][e], arrays[f"{prefix}top_manner"][e])
+
+    rows: Rows = [
+        {"electrodes": kind.replace(" ", ", "), "number": len(mine), "encode": sum(map(bool, arrays["encodes"][mine])),
+         "phonetic": int(phonetic[mine].sum()),
+         "own class on top": sum(own(e, "") for e in mine) if kind == "phone" else None,
+         "the same at own latency": sum(own(e, "own_") for e in mine) if kind == "phone" else None}
+        for kind, mine in of.items()
+        if mine
+    ]  # fmt: skip
+    report.add_table(rows, "Simulated patient: what drives electrodes, and what is found.")
 
 
 def _electrodes(arrays: Any, names: list[str], setup: Setup) -> Rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,13 +32,16 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.cells = folder / "cells"
+
+    def cells(self, part: str) -> Path:
+        """Where a part's fits are kept until its result is."""
+        return self.folder / "cells" / _file_name(part)
 
     def arrays(
         self, name: str, key: object, labels: Sequence[int], make: Callable[[], Mapping[int, Array]]
     ) -> dict[int, Path]:
         """The files of some arrays that are made together, unless all of them are there already."""
-        stem = f"{re.sub('[^0-9A-Za-z.-]+', '_', name)}-{key_of(key)}"
+        stem = f"{_file_name(name)}-{key_of(key)}"
         paths = {label: self.folder / "features" / f"{stem}-{label}.npy" for label in labels}
         if not all(path.exists() for path in paths.values()):
             made = make()
@@ -48,7 +52,7 @@ class Store:
 
     def result(self, part: str, key: object, make: Callable[[], Result]) -> Result:
         """The result of a part, kept from an earlier run where the same went into it."""
-        path = self.folder / "parts" / f"{part}-{key_of(key)}.npz"
+        path = self.folder / "parts" / f"{_file_name(part)}-{key_of(key)}.npz"
         if path.exists():
             with np.load(path, allow_pickle=False) as content:
                 arrays = {name: content[name] for name in content.files if name != "facts"}
@@ -58,7 +62,12 @@ class Store:
             return made  # what failed is tried again next time
         with atomic(path) as aside, aside.open("wb") as file:
             np.savez(file, facts=np.array(json.dumps(made.facts)), **made.arrays)  # type: ignore[arg-type]
+        shutil.rmtree(self.cells(part), ignore_errors=True)
         return made
+
+
+def _file_name(text: str) -> str:
+    return re.sub("[^0-9A-Za-z.-]+", "_", text)
 
 
 def key_of(key: object) -> str:

@@ -47,10 +47,11 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
         family = Family(whisper.name, "causal", (layer,))
         features = features_of(family, segments, {whisper.name: whisper}, setup.streaming, store)[layer]
         observed, whole = observed_file(one, store), (0, len(patient.electrodes))
+        folder = store.cells(f"time {patient.name}")
         cells = {
             kind: [
                 make_cell(
-                    f"{patient.name}, {kind}, fold {fold + 1}", features, observed, whole, fold, store.cells, kind,
+                    f"{patient.name}, {kind}, fold {fold + 1}", features, observed, whole, fold, folder, kind,
                     epochs=setup.epochs if kind.startswith("lstm") else 0,
                 )
                 for fold in range(len(folds_of(one.segments)))
@@ -71,4 +72,4 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
             tests.append({"pair": [better, plain], "mean_gain": float(np.nanmean(gain)), "p": overall_p(gain)})
         return Result({**facts, "failed": failed, "tests": tests}, arrays)
 
-    return store.result(f"time-{patient.name}".replace(" ", "_"), key, make)
+    return store.result(f"time {patient.name}", key, make)
