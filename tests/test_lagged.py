@@ -28,7 +28,7 @@ def data(seed: int, rows: int = 420, electrodes: int = 3) -> tuple[np.ndarray, H
 def test_equals_slow_normal_equations(config: object) -> None:
     settings = config if isinstance(config, type(SMALL)) else SMALL
     x, heard = data(0)
-    for fold in folds_of(heard.segments, settings):
+    for fold in folds_of(heard, settings):
         training = np.flatnonzero(fold.training)
         projected = fit_projection(x[training], settings.components, whitening=1.0).apply(x).astype(float)
         expected = slow_predictions(
@@ -39,7 +39,7 @@ def test_equals_slow_normal_equations(config: object) -> None:
 
 def test_nothing_is_learnt_from_the_test_rows_or_bad_ones() -> None:
     x, heard = data(1)
-    fold = folds_of(heard.segments, SMALL)[1]
+    fold = folds_of(heard, SMALL)[1]
     before = predict_fold(x, heard, fold, SMALL)
     assert np.abs(before).max() > 0.1
     other = heard.observed.copy()
@@ -54,7 +54,7 @@ def test_nothing_is_learnt_from_the_test_rows_or_bad_ones() -> None:
 
 def test_features_that_are_no_numbers_cost_their_rows_alone() -> None:
     x, heard = data(2)
-    fold = folds_of(heard.segments, SMALL)[0]
+    fold = folds_of(heard, SMALL)[0]
     whole = predict_fold(x, heard, fold, SMALL)
     x[-3:] = np.nan  # as a causal encoder leaves the end of a sound
     found = predict_fold(x, heard, fold, SMALL)
@@ -66,7 +66,7 @@ def test_a_dead_electrode_and_a_lively_one() -> None:
     x, heard = data(3)
     bad = heard.bad.copy()
     bad[:, 2] = True
-    fold = folds_of(heard.segments, SMALL)[2]
+    fold = folds_of(heard, SMALL)[2]
     found = predict_fold(x, Heard(heard.segments, heard.observed, bad), fold, SMALL)
     assert np.all(found[:, 2] == 0)
     np.testing.assert_array_equal(found[:, :2], predict_fold(x, heard, fold, SMALL)[:, :2])
@@ -77,3 +77,13 @@ def test_too_short_a_recording_is_told() -> None:
     fold = Fold(np.arange(160) < 40, np.arange(100, 160))
     with pytest.raises(UserError, match="too little to fit on"):
         predict_fold(x, heard, fold, LAGGED)
+
+
+def test_a_sound_heard_twice_is_in_one_fold() -> None:
+    _, heard = data(5)
+    source = np.arange(420)
+    source[300:400] = np.arange(20, 120)
+    for fold in folds_of(replace(heard, source=source), SMALL):
+        inside = np.isin(np.arange(420), fold.test)
+        np.testing.assert_array_equal(inside[300:400], inside[20:120])
+        assert not fold.training[fold.test].any()

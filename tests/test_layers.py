@@ -73,7 +73,7 @@ def simulated(whisper: str, trials: int, electrodes: int, driven: int) -> Found:
     r, draws = [], []
     for layer in embeddings:
         predicted = np.zeros(rows.shape, np.float32)
-        for fold in folds_of(heard.segments):
+        for fold in folds_of(heard):
             predicted[fold.test] = predict_fold(embeddings[layer], heard, fold)
         r.append(correlation(predicted, heard.observed, heard.bad))
         draws.append(r_draws(predicted, heard.observed, heard.bad))

@@ -44,7 +44,7 @@ def test_cells_are_the_fits_of_all_electrodes_at_once(tmp_path: Path) -> None:
     assert shares[-1] == 1.0
     x = np.load(tmp_path / "x1.npy")
     found = gather(of_model(cells, 1), heard)
-    for fold in folds_of(heard.segments):
+    for fold in folds_of(heard):
         np.testing.assert_allclose(found[fold.test], predict_fold(x, heard, fold), atol=1e-6)
 
 
@@ -58,7 +58,7 @@ def test_a_failed_cell_costs_no_other_and_is_tried_again(tmp_path: Path) -> None
     cells, heard = cells_in(tmp_path, models=1)
     assert run_cells(cells, workers=1, solve=failing) == {"0 3 2": "ValueError: a planted failure"}
     found = gather(cells, heard)
-    test = folds_of(heard.segments)[2].test
+    test = folds_of(heard)[2].test
     missing = np.zeros(found.shape, bool)
     missing[test, 3:] = True
     np.testing.assert_array_equal(np.isnan(found), missing)

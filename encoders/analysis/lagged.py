@@ -33,15 +33,17 @@ RARELY_BAD = 0.5  # a row that is bad at more than this share of the electrodes 
 class Heard:
     """What was observed, at 50 rows a second. segments: rows of each run without a gap, in order.
 
-    observed: (rows, electrodes) float32. bad: the same shape, True where it counts for nothing.
+    observed: (rows, electrodes) float32. bad: the same shape, True where it counts for nothing. source: (rows,) of
+    `find_repeats`, where some of the sound is heard more than once.
     """
 
     segments: tuple[int, ...]
     observed: Floats
     bad: Mask
+    source: Rows | None = None
 
     def electrodes(self, start: int, stop: int) -> Heard:
-        return Heard(self.segments, self.observed[:, start:stop], self.bad[:, start:stop])
+        return Heard(self.segments, self.observed[:, start:stop], self.bad[:, start:stop], self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,11 @@ def instantaneous(config: RidgeConfig = LAGGED) -> RidgeConfig:
     return replace(config, lags=1, lag_functions=1)
 
 
-def folds_of(segments: tuple[int, ...], config: RidgeConfig = LAGGED) -> list[Fold]:
-    """Contiguous folds, with as much left out around each as the lags and a second reach."""
-    gap = min(config.gap_frames, sum(segments) // (4 * config.folds))
-    return [Fold(training, test) for training, test in purged_folds(segments, config.folds, gap)]
+def folds_of(heard: Heard, config: RidgeConfig = LAGGED) -> list[Fold]:
+    """Contiguous folds, with as much left out around each as lags and a second reach; repeats together."""
+    gap = min(config.gap_frames, sum(heard.segments) // (4 * config.folds))
+    folds = purged_folds(heard.segments, config.folds, gap, heard.source)
+    return [Fold(training, test) for training, test in folds]
 
 
 def predict_fold(features: Floats, heard: Heard, fold: Fold, config: RidgeConfig = LAGGED) -> Floats:

@@ -31,7 +31,7 @@ def phone_features(phones: Sequence[Timed], times: Times) -> Floats:
 def encoding_p(features: Floats, heard: Heard, seed: int = 0) -> tuple[Doubles, Doubles]:
     """Out-of-fold r and p adjusted for the false discovery rate, each (electrodes,)."""
     predicted = np.zeros(heard.observed.shape, np.float32)
-    for fold in folds_of(heard.segments):
+    for fold in folds_of(heard):
         predicted[fold.test] = predict_fold(features, heard, fold, LAGGED)
     observed = np.nan_to_num(heard.observed)
     bad = heard.bad | ~np.isfinite(heard.observed)

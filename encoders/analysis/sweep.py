@@ -63,18 +63,20 @@ def make_cell(
 
 def save_heard(path: Path, heard: Heard) -> None:
     with atomic(path) as aside, aside.open("wb") as file:
-        np.savez(file, segments=np.array(heard.segments), observed=heard.observed, bad=heard.bad)
+        source = np.zeros(0, np.intp) if heard.source is None else heard.source
+        np.savez(file, segments=np.array(heard.segments), observed=heard.observed, bad=heard.bad, source=source)
 
 
 def load_heard(path: Path) -> Heard:
     with np.load(path, allow_pickle=False) as content:
-        return Heard(tuple(int(n) for n in content["segments"]), content["observed"], content["bad"])
+        source = content["source"] if len(content["source"]) else None
+        return Heard(tuple(int(n) for n in content["segments"]), content["observed"], content["bad"], source)
 
 
 def solve_cell(cell: Cell) -> None:
     """Fit and predict one cell, and write its file, whole or not at all."""
     heard = load_heard(cell.heard)
-    fold = folds_of(heard.segments, cell.config)[cell.fold]
+    fold = folds_of(heard, cell.config)[cell.fold]
     heard = heard.electrodes(*cell.electrodes)
     features = np.load(cell.features, allow_pickle=False).astype(np.float32)
     if cell.kind == "lagged":
@@ -176,7 +178,7 @@ def _client(workers: int, scheduler: str | None) -> Any:
 def gather(cells: Sequence[Cell], heard: Heard) -> Floats:
     """(rows, electrodes) float32: the cells of one model put together; NaN where one is missing."""
     predicted = np.full(heard.observed.shape, np.nan, np.float32)
-    folds = folds_of(heard.segments, cells[0].config)
+    folds = folds_of(heard, cells[0].config)
     for cell in cells:
         if cell.out.exists():
             predicted[np.ix_(folds[cell.fold].test, np.arange(*cell.electrodes))] = np.load(

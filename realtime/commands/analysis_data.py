@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders.analysis.features import frame_times
+from encoders.analysis.features import frame_times, spectrogram
 from encoders.analysis.lagged import Heard
 from encoders.analysis.phone_events import Speech
 from encoders.analysis.phone_times import FORMATS, PhoneTimes, cleaned, read_phone_times
 from encoders.phones import align_phones
+from encoders.repeats import find_repeats
 from realtime.align import put_on_grid
 from realtime.audio import Resample
 from realtime.block import Block, Floats, Mask, Times, bad_samples, regular
@@ -81,10 +82,14 @@ class Patient:
 
 
 def heard(segments: Sequence[Segment]) -> Heard:
+    """Segments with sound, one after the other; what is heard more than once is found in the sound itself."""
+    mel = {id(s.sound): spectrogram(s.sound.data[:, 0]) for s in segments if s.sound is not None}
+    rows = np.concatenate([mel[id(s.sound)][s.frame : s.frame + len(s.times)] for s in segments])
     return Heard(
         tuple(len(s.times) for s in segments),
         np.concatenate([s.observed for s in segments]),
         np.concatenate([s.bad for s in segments]),
+        find_repeats(rows, ROW_HZ),
     )
 
 

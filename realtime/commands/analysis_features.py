@@ -101,7 +101,11 @@ def _length(sounds: Mapping[int, Block]) -> str:
 
 def observed_file(one: Heard, store: Store) -> Path:
     """What was observed, as a file named by its content."""
-    path = store.folder / "features" / f"heard-{content_key(np.array(one.segments), one.observed, one.bad)}.npz"
+    path = (
+        store.folder
+        / "features"
+        / f"heard-{content_key(np.array(one.segments), one.observed, one.bad, np.array(one.source))}.npz"
+    )
     if not path.exists():
         save_heard(path, one)
     return path

@@ -85,7 +85,7 @@ def _cells(
                 path, observed, (a, b), fold, folder,
             )
             for a, b in groups
-            for fold in range(len(folds_of(one.segments)))
+            for fold in range(len(folds_of(one)))
         ]
         for family in families
         for layer, path in features_of(family, segments, whispers, setup.streaming, store).items()

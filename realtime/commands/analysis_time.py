@@ -54,7 +54,7 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
                     f"{patient.name}, {kind}, fold {fold + 1}", features, observed, whole, fold, folder, kind,
                     epochs=setup.epochs if kind.startswith("lstm") else 0,
                 )
-                for fold in range(len(folds_of(one.segments)))
+                for fold in range(len(folds_of(one)))
             ]
             for kind in TIME_MODELS
         }  # fmt: skip
