@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from realtime.commands import wiring
 from realtime.commands.choose import ecog_by_rate, pick_stream, sound_by_rate
 from realtime.commands.console import say, working
 from realtime.config import Config, EcogTable
+from realtime.delay import Delay
 from realtime.errors import UserError
 from realtime.offline import run_chain
 from realtime.pick import Pick, channel_number
@@ -55,6 +56,7 @@ class Listened:
     electrodes: tuple[str, ...]
     segments: list[Segment]
     phones: PhoneTimes | None
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def load_patients(options: argparse.Namespace, config: Config | None) -> list[Pa
     """Every recording through the live chains, grouped by patient."""
     phones = _given("--phones", options.phones, options.recordings)
     transcripts = _given("--transcript", options.transcript, options.recordings)
-    plan = wiring.EcogPlan.of(config.ecog if config else EcogTable(name="any"))
+    plan = ecog_plan(options, config)
     found = [
         _listened(path, options, config, plan, given, transcript)
         for path, given, transcript in zip(options.recordings, phones, transcripts, strict=True)
@@ -124,6 +126,12 @@ def load_patients(options: argparse.Namespace, config: Config | None) -> list[Pa
                 "give them folders with sub-NAME of their own, or exclude what differs"
             )
     return [Patient(name, _z_scored(recordings)) for name, recordings in groups.items()]
+
+
+def ecog_plan(options: argparse.Namespace, config: Config | None) -> wiring.EcogPlan:
+    """The configuration's, with the montage that the command line names."""
+    table = config.ecog if config else EcogTable(name="any")
+    return wiring.EcogPlan.of(table.model_copy(update={"montage": options.montage}) if options.montage else table)
 
 
 def _given(option: str, files: Sequence[Path] | None, recordings: Sequence[Path]) -> list[Path | None]:
@@ -149,7 +157,8 @@ def _listened(
         say(f"warning: {path.name}: {warning}")
     if options.high_gamma:
         stream = pick_stream(recording, "high gamma", options.high_gamma, lambda _stream: False)
-        electrodes = stream.spec.channels
+        known = plan.montage.by_channel if plan.montage else {}
+        electrodes = tuple(known[label].name if label in known else label for label in stream.spec.channels)
         observed = [_at_row_rate(block, stream.spec.rate_hz) for block in to_blocks(stream)]
     else:
         stream = pick_stream(recording, "ecog", options.ecog or (config.ecog.name if config else None), ecog_by_rate)
@@ -161,7 +170,8 @@ def _listened(
     sounds = _sounds(recording.streams, options, config)
     segments = _segments(observed, sounds, path)
     start_s = sounds[0].times[0] if sounds else segments[0].times[0]
-    return Listened(path, electrodes, segments, _phone_times(path, phones, transcript, sounds, float(start_s)))
+    times = _phone_times(path, phones, transcript, sounds, float(start_s))
+    return Listened(path, electrodes, segments, times, "simulated" in stream.spec.name.lower())
 
 
 def _at_row_rate(block: Block, rate_hz: float) -> Block:
@@ -183,9 +193,11 @@ def _sounds(streams: dict[str, RecordedStream], options: argparse.Namespace, con
         return []
     stream = pick_stream(Recording(streams), "sound", name, sound_by_rate).for_lane("sound")
     channel = options.channel if options.channel is not None else (config.sound.channel if config else 0)
+    delay_s = config.sound.delay_s if config else None
     chain = Chain(
         [
             ("pick", Pick([channel_number(stream.spec, channel)])),
+            *([("delay", Delay(delay_s))] if delay_s else []),
             ("repair", Repair(stream.spec.rate_hz, wiring.FILL_S, hold=False)),
             ("resample", Resample(stream.spec.rate_hz)),
         ]
@@ -270,4 +282,4 @@ def _z_scored(recordings: Sequence[Listened]) -> list[Listened]:
         rows = z_score.layer(Block(segment.observed, segment.times, 0, {"bad": segment.bad}))
         return Segment(segment.times, rows.data, bad_samples(rows), segment.sound, segment.frame)
 
-    return [Listened(r.path, r.electrodes, [scored(s) for s in r.segments], r.phones) for r in recordings]
+    return [replace(one, segments=[scored(segment) for segment in one.segments]) for one in recordings]

@@ -19,7 +19,7 @@ from realtime.commands import (
     analysis_time_page,
     wiring,
 )
-from realtime.commands.analysis_data import Patient, load_patients
+from realtime.commands.analysis_data import Patient, ecog_plan, load_patients
 from realtime.commands.analysis_setup import Setup, Truth
 from realtime.commands.analysis_store import Result, Store
 from realtime.commands.console import machine_facts, say, working
@@ -71,6 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="text of each recording, aligned to its sound here; - for none",
     )
+    parser.add_argument(
+        "--montage", type=Path, metavar="FILE", help="electrodes' places and regions: montage.csv, BIDS electrodes.tsv"
+    )
     parser.add_argument("--truth", type=Path, metavar="FILE", help="what drives a simulated patient's electrodes, JSON")
     parser.add_argument(
         "--phone-window-ms",
@@ -110,7 +113,11 @@ def run(options: argparse.Namespace) -> int:
     setup = _setup(options, config)
     patients = load_patients(options, config)
     store = Store(out)
-    report = Report("What the electrodes follow", _facts(options, setup, patients), simulated=bool(setup.truth))
+    report = Report(
+        "What the electrodes follow",
+        _facts(options, setup, patients),
+        simulated=bool(setup.truth) or _simulated(patients),
+    )
     rows: list[dict[str, Any]] = []
     for patient in patients:
         for part in options.parts:
@@ -139,6 +146,9 @@ def _setup(options: argparse.Namespace, config: Config | None) -> Setup:
     if min(options.workers or 1, options.epochs) < 1:
         raise UserError("--workers and --epochs: expected 1 or more")
     truth, positions = _read_truth(options.truth) if options.truth else ({}, {})
+    montage = ecog_plan(options, config).montage
+    known = montage.electrodes if montage else ()
+    positions |= {one.name: one.position for one in known if one.position is not None}
     needed = {"layers", "time"} & set(options.parts)
     with working("loading Whisper"):
         whispers = [load_whisper(name, table.file if name == table.model else None) for name in names] if needed else []
@@ -152,6 +162,7 @@ def _setup(options: argparse.Namespace, config: Config | None) -> Setup:
         window_s=(options.phone_window_ms[0] / 1e3, options.phone_window_ms[1] / 1e3),
         percentile=options.percentile,
         epochs=options.epochs,
+        regions={one.name: one.region for one in known if one.region},
         positions=positions,
         truth=truth,
     )
@@ -175,6 +186,10 @@ def _read_truth(path: Path) -> tuple[dict[str, Truth], dict[str, tuple[float, ..
             "with name, kind, layer, phone_class, ceiling"
         ) from None
     return truth, places
+
+
+def _simulated(patients: Sequence[Patient]) -> bool:
+    return any(one.simulated for patient in patients for one in patient.recordings)
 
 
 def _facts(options: argparse.Namespace, setup: Setup, patients: Sequence[Patient]) -> dict[str, Any]:
