@@ -65,6 +65,7 @@ class Lane:
         self.name, self.inlet, self.chain, self.spec = name, inlet, chain, spec
         self.counts, self.arrivals = Counts(), Arrivals()
         self.skipped = self.missed = 0
+        self.newest_s = float("-inf")  # time of the newest row taken from the ring, its device's delay not taken off
         self._before: LaneState | None = None  # of the engine that this one took over from
         self._wanted, self._kept = threading.Event(), LaneState()
         self.state: tuple[Any, ...] = chain.initial_state()
@@ -144,7 +145,8 @@ class Lane:
         now = self.inlet.now
         arrival = self.arrivals.lookup(x.end - 1)
         taken = now()
-        newest_s = float(x.times[-1]) - self._delay_s  # when it was heard, not when the device stamped it
+        self.newest_s = float(x.times[-1])
+        newest_s = self.newest_s - self._delay_s  # when it was heard, not when the device stamped it
         step = Step(x, x.end - 1, newest_s, taken if arrival is None else arrival, taken)
 
         def done(name: str, result: Block) -> None:

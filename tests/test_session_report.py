@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from scipy.io import wavfile
 
 from realtime.block import Spec
 from realtime.cli import main
@@ -15,8 +16,8 @@ from realtime.commands import wiring
 from realtime.commands.session_log import CLOSING, CLOSING_TEXT, EVENTS, SETTINGS
 from realtime.sinks.lsl import Outlet
 from realtime.sources.lsl import local_clock
-from realtime.sources.recording import load_recording
-from tests.rig import TABLE, await_state, replaying, small_model, small_recording
+from realtime.sources.recording import Recording, load_recording
+from tests.rig import TABLE, await_state, replaying, small_model, small_recording, speech
 
 SECONDS = 75.0
 PREFIX = "report"
@@ -131,3 +132,12 @@ def test_the_recording_scrubbed_still_has_its_ecog(session: Path, tmp_path: Path
     for path in (tmp_path / "copy").iterdir():
         for secret in (PREFIX.encode(), ENGINE.encode(), b"stimulus"):
             assert secret not in path.read_bytes()
+
+
+@pytest.mark.long
+def test_a_sham_through_lsl_is_followed_by_nothing(session: Path, tmp_path: Path) -> None:
+    rig = session.parent / "rig.toml"
+    ecog = small_recording(90.0, PREFIX).streams["ecog"]
+    wavfile.write(tmp_path / "other.wav", 22050, speech(20.0)[::-1].copy())
+    with replaying(Recording({"ecog": ecog}), tmp_path):
+        assert main(["sham", str(rig), str(tmp_path / "other.wav"), "--seconds", "65"]) == 0

@@ -23,14 +23,16 @@ from realtime.block import Block, Floats, Mask, Times, bad_samples, regular
 from realtime.commands import wiring
 from realtime.commands.choose import ecog_by_rate, pick_stream, sound_by_rate
 from realtime.commands.console import say, working
+from realtime.commands.recorded_states import recorded_timeline
 from realtime.config import Config, EcogTable
-from realtime.delay import Delay
 from realtime.errors import UserError
 from realtime.offline import run_chain
 from realtime.pick import Pick, channel_number
 from realtime.repair import Repair
+from realtime.scoring import only
 from realtime.sources.recording import RecordedStream, Recording, load_recording, to_blocks
 from realtime.stage import Chain
+from realtime.states import LISTENING
 from realtime.zscore import ZScore, baseline
 
 SOUND_HZ, ROW_HZ = 16_000, 50.0
@@ -167,6 +169,8 @@ def _listened(
             chain = wiring.ecog_lane(stream.spec, plan)
             kept = [(n, s) for n, s in zip(chain.names, chain.stages, strict=True) if n != "z_score"]
             observed = run_chain(stream.for_lane("ecog"), Chain(kept), progress)
+    timeline = recorded_timeline(recording, config.states if config else None)
+    observed = [only(block, timeline.during(block.times, LISTENING)) for block in observed]
     sounds = _sounds(recording.streams, options, config)
     segments = _segments(observed, sounds, path)
     start_s = sounds[0].times[0] if sounds else segments[0].times[0]
@@ -197,7 +201,7 @@ def _sounds(streams: dict[str, RecordedStream], options: argparse.Namespace, con
     chain = Chain(
         [
             ("pick", Pick([channel_number(stream.spec, channel)])),
-            *([("delay", Delay(delay_s))] if delay_s else []),
+            *wiring.delay_stages(delay_s),
             ("repair", Repair(stream.spec.rate_hz, wiring.FILL_S, hold=False)),
             ("resample", Resample(stream.spec.rate_hz)),
         ]

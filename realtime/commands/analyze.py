@@ -26,6 +26,7 @@ from realtime.commands.console import machine_facts, say, working
 from realtime.commands.options import channel
 from realtime.commands.report import Report, write_csv
 from realtime.config import Config, WhisperTable, load_config
+from realtime.delay import delays_in_words
 from realtime.errors import UserError, nearest
 
 Compute = Callable[[Patient, Setup, Store], Result]
@@ -194,6 +195,7 @@ def _simulated(patients: Sequence[Patient]) -> bool:
 
 def _facts(options: argparse.Namespace, setup: Setup, patients: Sequence[Patient]) -> dict[str, Any]:
     machine = machine_facts()
+    config = load_config(options.config) if options.config else None
     facts: dict[str, Any] = {
         "recordings": [path.name for path in options.recordings],
         "patients": len(patients),
@@ -206,4 +208,6 @@ def _facts(options: argparse.Namespace, setup: Setup, patients: Sequence[Patient
         f"{streaming.mode}, block {streaming.block_ms:g} ms, delay {streaming.delay_ms:g} ms, "
         f"history {streaming.history_s:g} s"
     )
+    facts["reference"] = config.ecog.reference if config else "common average"
+    facts["delays"] = delays_in_words(wiring.delays_for(config, None))
     return {**facts, "machine": f"{machine['cores']} cores, {machine['processor']}"}

@@ -139,8 +139,8 @@ def _stream(lane: Lane, heard: _Listening) -> Iterator[Finding]:
 
 def _delay(name: str, session: Session) -> Finding:
     delay_s = session.engine.settings.facts["delays"][name]
-    found = NOT_MEASURED if delay_s is None else f"{1e3 * delay_s:g} ms"
-    return Finding(f"{name}: delay", found, delay_s is not None, f"measure it, and write [{name}] delay_s")
+    unknown = f"{NOT_MEASURED}: measure it, and write [{name}] delay_s"
+    return Finding(f"{name}: delay", unknown if delay_s is None else f"{1e3 * delay_s:g} ms", good=True)
 
 
 def _level(config: Config, session: Session, heard: _Listening) -> Finding:

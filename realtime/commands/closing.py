@@ -28,6 +28,7 @@ def closing_report(engine: Engine, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         **{key: settings.facts.get(key) for key in STATED},
         "samples": engine.samples(),
+        "newest_s": {lane.name: lane.newest_s for lane in (engine.sound, engine.ecog) if lane.counts.received},
         "latency_ms": engine.telemetry.facts() if engine.telemetry.sound.compute.count else None,
         "states_s": seconds_in(engine.timeline, scorer.oldest_s, scorer.newest_s) if scorer.states else {},
         "scores": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from realtime.commands.embedding_cache import embedded, stream_facts
 from realtime.delay import Delay
 from realtime.errors import UserError
 from realtime.offline import run_chain
+from realtime.scoring import only
 from realtime.signals import baseline
 from realtime.sources.recording import RecordedStream
 from realtime.stage import Chain
@@ -105,16 +106,10 @@ def prepare(calibrations: Sequence[Calibration], embedding: wiring.Embedding, pl
     median, mad = _common_baseline(power)
     z_score = ZScore(median, mad)
     observed = tuple(
-        [_listening(z_score.layer(block), one.timeline) for block in blocks]
+        [only(z_score.layer(block), one.timeline.during(block.times, LISTENING)) for block in blocks]
         for one, blocks in zip(calibrations, power, strict=True)
     )
     return Material(tuple(calibrations), tuple(embeddings), observed, median, mad)
-
-
-def _listening(block: Block, timeline: Timeline) -> Block:
-    """What was observed while the patient did something else is bad."""
-    away = ~timeline.during(block.times, LISTENING)
-    return replace(block, extra={**block.extra, "bad": bad_samples(block) | away[:, None]})
 
 
 def spans(embeddings: Sequence[Block], observed: Sequence[Block], horizon_s: float) -> list[Span]:

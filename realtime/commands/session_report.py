@@ -30,7 +30,7 @@ from realtime.latency import Histogram
 from realtime.score import Score, ScoreState
 from realtime.scoring import only
 from realtime.sinks.results import ROW_RATE_HZ
-from realtime.sources.recording import RecordedStream, Recording, load_recording
+from realtime.sources.recording import RecordedStream, Recording, load_recording, to_blocks
 from realtime.states import LISTENING, SHAM, Timeline, seconds_in
 from realtime.telemetry import TELEMETRY
 
@@ -57,14 +57,14 @@ def run(options: argparse.Namespace) -> int:
     with working("reading the recording"):
         recording = load_recording(_recording_of(content, options))
     config = Config.model_validate(content["config"])
-    report = repeated(recording, config, content, options.from_sources)
+    closing = _read(options.session, CLOSING) if (options.session / CLOSING).exists() else None
+    newest_s = closing["newest_s"] if closing else {}
+    report = repeated(recording, config, content, newest_s, options.from_sources)
     out = Console(markup=False)
     out.print(shown(report))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    try:
-        closing = _read(options.session, CLOSING)
-    except UserError:
+    if closing is None:
         say(f"{CLOSING} is not there, as after a crash: nothing to compare with")
         return 0
     rows = list(compared(closing, report))
@@ -95,8 +95,14 @@ def _recording_of(content: Mapping[str, Any], options: argparse.Namespace) -> Pa
     return inside if inside.exists() else Path(beside)
 
 
-def repeated(recording: Recording, config: Config, content: Mapping[str, Any], from_sources: bool) -> dict[str, Any]:
-    """A report of the closing report's shape, from the recording."""
+def repeated(
+    recording: Recording,
+    config: Config,
+    content: Mapping[str, Any],
+    newest_s: Mapping[str, float],
+    from_sources: bool = False,
+) -> dict[str, Any]:
+    """A report of the closing report's shape, from the recording. newest_s: of each lane, where the engine ended."""
     timeline = recorded_timeline(recording, config.states)
     hushes = hushed(recording, config.engine.name)
     engine = config.engine.name
@@ -109,7 +115,7 @@ def repeated(recording: Recording, config: Config, content: Mapping[str, Any], f
         "engine": engine,
         "seconds": round(float(np.ptp(times)), 1) if len(times) else 0.0,
         **{key: content["facts"].get(key) for key in STATED},
-        "samples": _samples(recording, config),
+        "samples": _samples(recording, config, newest_s),
         "latency_ms": _latency(recording, engine, content["facts"].get("horizon_s", 0.0)),
         "states_s": seconds_in(timeline, float(times[0]), float(times[-1])) if len(times) else {},
         "scores": {
@@ -179,21 +185,23 @@ def _from_sources(recording: Recording, config: Config) -> list[Block]:
         embedding = wiring.embedding_for(header, config.whisper)
     sound = pick_stream(recording, "sound", config.sound.name, lambda _: False)
     ecog = pick_stream(recording, "ecog", config.ecog.name, ecog_of(header))
+    if config.model.adapt:
+        say("the session's model learnt while it ran; from the sources the fitted one predicts")
     delays = wiring.delays_for(config, header)
     with working("predicting") as progress:
         return predict_recording(sound, ecog, config.sound.channel, embedding, model, header, progress, delays)
 
 
-def _samples(recording: Recording, config: Config) -> dict[str, dict[str, int]]:
-    """Rows of each lane from the engine's first on; lost and skipped as the last telemetry row says."""
+def _samples(recording: Recording, config: Config, newest_s: Mapping[str, float]) -> dict[str, dict[str, int]]:
+    """Rows of each lane from the engine's first to its last; lost and skipped as the last telemetry row says."""
     telemetry = recording.streams.get(f"{config.engine.name}.telemetry")
     found = {}
     for lane, name in (("sound", config.sound.name), ("ecog", config.ecog.name)):
         stream = recording.streams.get(name or "")
         if stream is None:
             continue
-        anchor_s = stream.for_lane(lane).anchor_s
-        received = len(stream.stamps) if anchor_s is None else int(np.sum(stream.stamps >= anchor_s - 1e-9))
+        until_s = newest_s.get(lane, np.inf) + 1e-6
+        received = sum(int(np.sum(block.times <= until_s)) for block in to_blocks(stream.for_lane(lane)))
         found[lane] = {"received": received, "lost": 0, "skipped": 0}
         if telemetry is not None and len(telemetry.data):
             for what in ("lost", "skipped"):

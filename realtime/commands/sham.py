@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -49,15 +51,23 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("nothing was predicted: look with corticast check whether the ECoG stream sends")
     rows = score_rows(aligned, names)
     Console(markup=False).print(score_table(rows))
-    follow = [row["name"] for row in rows if row["p_fdr"] is not None and row["p_fdr"] < FALSE_SHARE]
+    status, words = verdict(rows)
+    say(words)
+    return status
+
+
+def verdict(rows: Sequence[Mapping[str, Any]]) -> tuple[int, str]:
+    """(exit status, what to say) of scored electrodes: none may follow what was not heard."""
+    known = [row for row in rows if row["p_fdr"] is not None]
+    follow = [row["name"] for row in known if row["p_fdr"] < FALSE_SHARE]
+    if not known:
+        return 1, "SHAM: no electrode could be scored; run it for longer, and look with corticast check"
     if follow:
-        say(
-            f"SHAM: {len(follow)} of {len(rows)} electrodes follow a sound that the patient did not hear: "
+        return 1, (
+            f"SHAM: {len(follow)} of {len(known)} electrodes follow a sound that the patient did not hear: "
             f"{', '.join(follow[:8])}. Look for a cable that carries the sound into the amplifier"
         )
-        return 1
-    say(f"SHAM: none of {len(rows)} electrodes follows the sound that the patient did not hear, as it should be")
-    return 0
+    return 0, f"SHAM: none of {len(known)} electrodes follows the sound that the patient did not hear, as it should be"
 
 
 def sham_config(config: Config, sound: Spec) -> Config:

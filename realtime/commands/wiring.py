@@ -28,6 +28,7 @@ __all__ = [
     "Embedding",
     "attention_shape",
     "bound_threads",
+    "delay_stages",
     "delays_for",
     "ecog_lane",
     "embedding",
@@ -102,7 +103,7 @@ def sound_lane(
     """From a sound stream's samples, of one channel, to embeddings, or to predictions where a model is given."""
     stages: list[tuple[str, Any]] = [
         ("pick", Pick([channel_number(spec, channel)])),
-        *_delay(delay_s),
+        *delay_stages(delay_s),
         ("repair", Repair(spec.rate_hz, FILL_S, hold=False)),
         ("resample", Resample(spec.rate_hz)),
         *zip(embedding.stages.names, embedding.stages.stages, strict=True),
@@ -133,10 +134,11 @@ def ecog_lane(spec: Spec, plan: EcogPlan, baseline: tuple[Any, Any] | None = Non
         fill_s=FILL_S,
     )
     picked = Pick([spec.channels.index(label) for label in channels])
-    return Chain([("pick", picked), *_delay(plan.delay_s), *zip(chain.names, chain.stages, strict=True)])
+    return Chain([("pick", picked), *delay_stages(plan.delay_s), *zip(chain.names, chain.stages, strict=True)])
 
 
-def _delay(delay_s: float | None) -> list[tuple[str, Any]]:
+def delay_stages(delay_s: float | None) -> list[tuple[str, Any]]:
+    """What takes a measured delay off the times; nothing where none was measured."""
     return [("delay", Delay(delay_s))] if delay_s else []
 
 
