@@ -123,6 +123,12 @@ class EcogPlan:
         marked = [i for i, one in enumerate(contacts) if one.bad]
         return sorted({*(i for i in said if i is not None), *marked})
 
+    @property
+    def named_bad(self) -> set[str]:
+        """As configuration and montage call them, whatever the stream."""
+        marked = self.montage.electrodes if self.montage else ()
+        return {*self.bad, *(one.name for one in marked if one.bad)}
+
     def places(self, spec: Spec) -> dict[str, dict[str, Any]]:
         """What the montage tells of each electrode, for those who draw it: positions, regions, groups, by name."""
         contacts = self._contacts(spec)

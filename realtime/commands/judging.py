@@ -185,7 +185,7 @@ def excluded(judgement_bad: Mask, electrodes: tuple[str, ...], plan: wiring.Ecog
     found = [{"name": name, "why": "no electrode: excluded by the configuration"} for name in plan.exclude]
     for i, name in enumerate(electrodes):
         share = float(judgement_bad[:, i].mean())
-        if name in plan.bad:
+        if name in plan.named_bad:
             found.append({"name": name, "why": "bad by the configuration: not in the reference, not fitted"})
         elif share == 1.0:
             found.append({"name": name, "why": "flat or artefact throughout: no row to learn from"})
