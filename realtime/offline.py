@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from realtime.block import Block, concat
-from realtime.sources.recording import RecordedStream, to_blocks
+from realtime.sources.recording import RecordedStream, read_blocks
 from realtime.stage import Chain
 
 PIECE_S = 20.0  # long enough to be fast, short enough to bound memory
 
 
 def run_chain(stream: RecordedStream, chain: Chain, progress: Callable[[float], None] | None = None) -> list[Block]:
-    """What the chain makes of a recorded stream, on the live grid. progress(share done)."""
-    return run_blocks(to_blocks(stream), chain, stream.spec.rate_hz, progress)
+    """What the chain makes of a recorded stream, on the live grid, read in pieces of 20 s. progress(share done)."""
+    rows = max(1, round(PIECE_S * stream.spec.rate_hz))
+    return joined(through(chain, read_blocks(stream, rows), len(stream.stamps), progress))
 
 
 def run_blocks(
     blocks: Sequence[Block], chain: Chain, rate_hz: float, progress: Callable[[float], None] | None = None
 ) -> list[Block]:
     """The chain over blocks of a stream, in pieces of 20 s; rows that follow each other are joined."""
-    state, results = chain.initial_state(), []
-    total, done = sum(len(block) for block in blocks), 0
-    for piece in pieces(blocks, rate_hz):
+    return joined(through(chain, pieces(blocks, rate_hz), sum(len(block) for block in blocks), progress))
+
+
+def through(
+    chain: Chain, blocks: Iterable[Block], rows: int, progress: Callable[[float], None] | None = None
+) -> Iterator[Block]:
+    """What the chain gives for each of a stream's blocks in turn. rows: that there are at most, for the progress."""
+    state, done = chain.initial_state(), 0
+    for piece in blocks:
         result, state = chain.step(piece, state)
-        results.append(result)
+        yield result
         done += len(piece)
         if progress is not None:
-            progress(done / total)
-    return joined(results)
+            progress(done / rows)
 
 
-def joined(blocks: Sequence[Block]) -> list[Block]:
+def joined(blocks: Iterable[Block]) -> list[Block]:
     """One block for each run of blocks that follow each other."""
     runs: list[list[Block]] = []
     for block in (b for b in blocks if len(b)):

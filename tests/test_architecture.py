@@ -24,7 +24,7 @@ WALLS = {
     "whisper": {"encoders/"},
     "torch": {"encoders/", "realtime/commands/"},
     "himalaya": {"encoders/"},
-    "pyxdf": {"realtime/sources/recording.py"},
+    "pyxdf": {"realtime/sources/formats/xdf.py"},
 }
 TABLE = {"realtime": {"realtime"}, "encoders": {"encoders", "realtime"}}
 

@@ -33,11 +33,11 @@ def test_faults_are_found_and_the_rest_is_well(
 ) -> None:
     path, prefix = config
     recording = small_recording(12.0, prefix)
-    ecog = recording.streams["ecog"].data
+    sound, ecog = (np.asarray(recording.streams[lane].data) for lane in ("sound", "ecog"))
     ecog[:, [1, 5, 6]] = 0.0  # an electrode, one that is known to be bad, and the auxiliary channel
     ecog[:, 4] += 400 * np.sin(2 * np.pi * 50 * np.arange(len(ecog)) / ECOG_HZ)
     ecog[:] = np.nan_to_num(ecog)
-    recording.streams["sound"].data[:] *= 0.3
+    sound *= 0.3
     with replaying(recording, tmp_path):
         assert main(["check", str(path), "--seconds", "4"]) == 1
     lines = [line for line in capsys.readouterr().out.splitlines() if "│" in line]

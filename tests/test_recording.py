@@ -294,7 +294,7 @@ def test_replay_leaves_an_engines_results_out_and_survives_a_clock_set_back() ->
     tag = unique("")
     recording = made(200, tag=tag)
     ecog = recording.streams["ecog"]
-    stamps = ecog.stamps.copy()
+    stamps = np.array(ecog.stamps)
     stamps[150:] -= 1000
     name = f"patient{tag}.predicted"
     recording.streams["ecog"] = RecordedStream(ecog.spec, ecog.data, stamps)

@@ -25,7 +25,9 @@ from realtime.commands import wiring
 from realtime.errors import UserError
 from realtime.offline import joined, pieces
 from realtime.pick import channel_number
+from realtime.sources.recorded import SCAN_ROWS
 from realtime.sources.recording import RecordedStream, to_blocks
+from realtime.sources.samples import spans
 from realtime.stage import Chain
 from realtime.state import load_state, save_state
 
@@ -64,11 +66,13 @@ def embedded(
 
 def embedding_key(stream: RecordedStream, channel: str | int, embedding: wiring.Embedding) -> str:
     """What the folder of these embeddings is called."""
-    picked = stream.data[:, channel_number(stream.spec, channel)]
+    column = channel_number(stream.spec, channel)
     facts = [VERSION, torch.__version__, embedding.facts, stream_facts(stream)]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
-    for array in (picked, stream.stamps):
-        digest.update(np.ascontiguousarray(array).data)
+    for rows in spans(len(stream.data), SCAN_ROWS):
+        digest.update(np.ascontiguousarray(stream.data[rows, column]).data)
+    for rows in spans(len(stream.stamps), SCAN_ROWS):
+        digest.update(np.ascontiguousarray(stream.stamps[rows]).data)
     return digest.hexdigest()[:32]
 
 

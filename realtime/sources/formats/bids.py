@@ -1,0 +1,167 @@
+"""BIDS-iEEG: the data file through MNE, what stands beside it through MNE-BIDS and its tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from realtime.block import Spec
+from realtime.errors import UserError
+from realtime.sources.formats.edf import markers_of, one_line, opened, streams_of, told
+from realtime.sources.formats.plain import load_file
+from realtime.sources.recorded import Position, RecordedStream, Recording
+from realtime.sources.samples import RegularStamps, placed
+
+try:
+    import mne_bids
+except ImportError:
+    raise UserError("BIDS needs MNE-BIDS, which is not installed: pip install 'corticast[bids]'") from None
+
+ENDINGS = (".edf", ".vhdr", ".nwb")
+NEURAL = ("ecog", "seeg", "dbs", "eeg")  # as MNE calls channel types
+TO_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
+Row = Mapping[str, str]
+
+
+def is_bids(path: Path) -> bool:
+    """Whether a data file is part of a BIDS dataset, by its name."""
+    return path.name.startswith("sub-") and path.stem.endswith("_ieeg")
+
+
+def only_recording(folder: Path) -> Path:
+    """The one iEEG data file below a folder. Raises UserError, with those there are, where it is not one."""
+    found = sorted(
+        file
+        for file in folder.rglob("*_ieeg.*")
+        if file.suffix.lower() in ENDINGS and not {"derivatives", "sourcedata"} & set(file.relative_to(folder).parts)
+    )
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(str(file.relative_to(folder)) for file in found[:8]) + (", ..." if len(found) > 8 else "")
+    what = f"name one of them: {names}" if found else f"expected one that ends in _ieeg{' or '.join(ENDINGS)}"
+    raise UserError(f"BIDS folder {str(folder)!r} holds {len(found)} recordings; {what}")
+
+
+def load_bids(path: Path) -> Recording:
+    """Streams `ecog`, `audio` and `other` by channels.tsv; `sound` from the stim_file of events.tsv.
+
+    Raises UserError where files are damaged, missing or do not fit each other.
+    """
+    if path.suffix.lower() == ".nwb":
+        from realtime.sources.formats.nwb import load_nwb
+
+        return load_nwb(path)
+    with told() as messages:
+        raws = opened(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sidecars that are not used here
+            where = mne_bids.get_bids_path_from_fname(path.absolute(), check=False)
+            known = mne_bids.read_raw_bids(where, verbose="ERROR")
+        channels, events = _table(where, "channels"), _table(where, "events")
+        positions, coordinates = _electrodes(where)
+        markers = [(float(row["onset"]), _event(row)) for row in events if _is_number(row["onset"])]
+    except UserError:
+        raise
+    except Exception as error:  # MNE-BIDS raises whatever it meets
+        raise UserError(
+            f"{str(path)!r} does not fit the BIDS files beside it ({one_line(error)}): correct them"
+        ) from None
+    streams = streams_of(raws, _kinds(known, channels), known.info["bads"], positions, coordinates)
+    sound = _stimuli(events, Path(where.root) / "stimuli", max(raw.n_times / raw.info["sfreq"] for raw in raws))
+    if sound is not None:
+        streams["sound"] = sound
+    return Recording(streams, {"events": markers} if markers else markers_of(raws[0]), tuple(messages))
+
+
+def _kinds(known: Any, channels: list[Row]) -> dict[str, str]:
+    audio = {row["name"] for row in channels if row.get("type", "").upper() == "AUDIO"}
+    return {
+        name: "audio" if name in audio else "ecog" if type in NEURAL else "other"
+        for name, type in zip(known.ch_names, known.get_channel_types(), strict=True)
+    }
+
+
+def _stimuli(events: list[Row], folder: Path, seconds: float) -> RecordedStream | None:
+    """One stream as long as the recording: each stimulus at its onset, silence between.
+
+    An event that names the file which is sounding already, as one row a word does, does not start it again.
+    """
+    files: dict[str, RecordedStream] = {}
+    plays: list[tuple[str, float]] = []
+    ends_s: dict[str, float] = {}
+    for row in events:
+        name = row.get("stim_file", "").strip()
+        if name in ("", "n/a") or not _is_number(row["onset"]):
+            continue
+        if name not in files:
+            files[name] = load_file(_stimulus(folder, name), "sound")
+        onset_s = float(row["onset"])
+        if onset_s >= ends_s.get(name, -math.inf):
+            plays.append((name, onset_s))
+            ends_s[name] = onset_s + len(files[name].data) / files[name].spec.rate_hz
+    if not plays:
+        return None
+    rates = {stream.spec.rate_hz for stream in files.values()}
+    if len(rates) > 1:
+        found = ", ".join(f"{name} ({stream.spec.rate_hz:g} Hz)" for name, stream in files.items())
+        raise UserError(f"stimuli in {str(folder)!r} have different rates: {found}; convert them to one")
+    rate_hz = rates.pop()
+    sounds = [(round(onset_s * rate_hz), files[name].data) for name, onset_s in plays]
+    data = placed(sounds, math.ceil(seconds * rate_hz))
+    channels = tuple(f"sound_{i}" for i in range(data.shape[1]))
+    return RecordedStream(Spec("sound", rate_hz, channels), data, RegularStamps(0.0, len(data), rate_hz), type="Audio")
+
+
+def _stimulus(folder: Path, name: str) -> Path:
+    file = folder / name
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        raise UserError(f"stim_file {name!r} of events.tsv leads out of {str(folder)!r}: name a file in it")
+    if not file.exists():
+        raise UserError(f"stim_file {name!r} of events.tsv is not in {str(folder)!r}: copy it there")
+    if file.suffix.lower() != ".wav":
+        raise UserError(f"stimulus {str(file)!r} is no WAV file: convert it to WAV, and name that in events.tsv")
+    return file
+
+
+def _electrodes(where: Any) -> tuple[dict[str, Position], str]:
+    """Positions in mm, where the unit allows it, and what they are in."""
+    file = where.find_matching_sidecar("coordsystem", ".json", on_error="ignore")
+    facts = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
+    unit = str(facts.get("iEEGCoordinateUnits", "n/a"))
+    positions = {
+        row["name"]: _scaled(row, TO_MM.get(unit, 1.0))
+        for row in _table(where, "electrodes")
+        if all(_is_number(row[axis]) for axis in "xyz")
+    }
+    return positions, f"{facts.get('iEEGCoordinateSystem', 'n/a')}, {'mm' if unit in TO_MM else unit}"
+
+
+def _scaled(row: Row, gain: float) -> Position:
+    return gain * float(row["x"]), gain * float(row["y"]), gain * float(row["z"])
+
+
+def _table(where: Any, suffix: str) -> list[Row]:
+    """The rows of a .tsv file beside the recording; none where there is no such file."""
+    file = where.find_matching_sidecar(suffix, ".tsv", on_error="ignore")
+    if file is None:
+        return []
+    with Path(file).open(encoding="utf-8-sig", newline="") as text:
+        return list(csv.DictReader(text, delimiter="\t"))
+
+
+def _event(row: Row) -> str:
+    told = (row.get(key, "") for key in ("trial_type", "value", "stim_file"))
+    return next((text for text in told if text not in ("", "n/a", None)), "event")
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        return math.isfinite(float(text or ""))
+    except ValueError:
+        return False
