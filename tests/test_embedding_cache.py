@@ -120,7 +120,7 @@ def test_the_key_is_what_was_heard_and_what_heard_it(embedding: wiring.Embedding
     one = stream()
     key = embedding_key(one, 0, embedding)
     assert key == embedding_key(stream(), "a", embedding)
-    other_channel = one.data.copy()
+    other_channel = np.array(one.data)
     other_channel[5, 1] += 1
     assert key == embedding_key(replace(one, data=other_channel), 0, embedding)
     different = [

@@ -23,11 +23,11 @@ _NOTHING = Block(np.empty((0, 0), np.float32), np.empty(0))
 class RecordedStream:
     """One stream as it was sent.
 
-    data: (rows, channels) float32, of an engine's telemetry float64. stamps: (rows,) float64 seconds, raw, on the source's clock. Both may lie on a
-    disk: a slice of rows is what to read. offsets: (stream
-    index, seconds to add to the stamps from it on). jumps: stream indices of rows before which the clock was
-    set, and nothing lost, as the engine could tell. anchor_s: raw stamp of the first row that the engine
-    used, whose index is 0; None: the first row there is. lanes: anchor_s, offsets and jumps of each lane that
+    data: (rows, channels) float32, of an engine's telemetry float64. stamps: (rows,) float64 seconds, raw, on the
+    source's clock. Both may lie on a disk: slice the rows that are needed. offsets: (stream index, seconds to add to
+    the stamps from it on). jumps: stream indices of rows before which the clock was set, and nothing lost, as the
+    engine could tell. anchor_s: raw stamp of the first row that the engine used, whose index is 0; None: the
+    first row there is. lanes: anchor_s, offsets and jumps of each lane that
     read it. bad: channels that the recording calls bad. positions: (x, y, z) of channels that have one, in
     `coordinates`, which names system and unit.
     """
