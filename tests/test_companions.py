@@ -14,8 +14,8 @@ from realtime.commands import companions
 from realtime.commands.companions import companion_queries, require_private, require_watched_apart
 from realtime.config import Config
 from realtime.errors import UserError
+from realtime.sources.formats.xdf import _markers
 from realtime.sources.markers import Watched
-from realtime.sources.recording import _markers
 
 
 def config(**tables: Any) -> Config:
