@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from realtime.align import align
-from realtime.block import Block, Floats, Mask, Times, concat
+from realtime.block import Block, Floats, concat
 from realtime.sources.pump import Event
 from realtime.stage import Stage
 
@@ -35,8 +35,7 @@ class Adapter:
     """Steps the learner over aligned rows, hands each second's read-out to the model, tells which prediction is shown.
 
     `take` is for one thread, `switch` for any. tell: of every change, as a status event with the row from which it
-    holds; facts: what the settings say now. listening: which rows, by their times, count as listening; all without it.
-    Silent rows teach nothing.
+    holds; facts: what the settings say now. Silent rows teach nothing, nor do masked ones, as outside listening.
     What goes wrong ends the adaptation, never the predictions.
     """
 
@@ -45,12 +44,11 @@ class Adapter:
         model: Adaptive,
         tell: Callable[[Event], None],
         on: bool = False,
-        listening: Callable[[Times], Mask] | None = None,
     ) -> None:
         self.facts: dict[str, Any] = {"adaptation": False, "adaptation_shown": "fitted"}
         self.state = model.learner.initial_state()
         self.on = False
-        self._model, self._tell, self._listening = model, tell, listening
+        self._model, self._tell = model, tell
         self._wanted = on
         self._shown = False
 
@@ -83,8 +81,6 @@ class Adapter:
         if not self.on:
             return
         learn = np.ones((len(aligned), 1), np.bool_)
-        if self._listening is not None:
-            learn &= self._listening(aligned.times)[:, None]
         if "silent" in aligned.extra:
             learn &= ~np.asarray(aligned.extra["silent"], np.bool_)
         rows = replace(aligned, extra={**aligned.extra, "learn": learn})
