@@ -2,8 +2,8 @@
 
     python -m benchmarks.fidelity --rows 100+0 40+60 100+0@2 --json fidelity.json --picture fidelity.png
 
-A row is [MODE:]BLOCK+DELAY[@HISTORY], in ms, ms and s. Fidelity is measured on trials that trained nothing, in one
-large step (which equals small ones); time on 20 s of stream, one block at a time.
+A row is [MODE:]BLOCK+DELAY[/SILENCE][@HISTORY], in ms, ms, ms and s. Fidelity is measured on trials that
+trained nothing, in one large step (which equals small ones); time on 20 s of stream, one block at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +64,16 @@ class Reference:
 
 
 def parse_row(text: str, layer: int, dtype: str = "float32") -> StreamingSettings:
-    """`[MODE:]BLOCK+DELAY[@HISTORY]` to settings. Raises UserError for anything else."""
+    """`[MODE:]BLOCK+DELAY[/SILENCE][@HISTORY]` to settings. Raises UserError for anything else."""
     number = r"(\d+(?:\.\d+)?)"
-    found = re.fullmatch(rf"(?:([a-z]+):)?{number}\+{number}(?:@{number})?", text)
+    found = re.fullmatch(rf"(?:([a-z]+):)?{number}\+{number}(?:/{number})?(?:@{number})?", text)
     if not found:
         raise UserError(
-            f"benchmark row {text!r} found, [MODE:]BLOCK+DELAY[@HISTORY] expected: such as 40+60 or cached:100+0@5"
+            f"benchmark row {text!r} found, [MODE:]BLOCK+DELAY[/SILENCE][@HISTORY] expected: such as 40+60 or 100+0/0@5"
         )
-    mode, block, delay, history = found.groups()
-    return StreamingSettings(layer, float(block), float(history or 10), float(delay), mode or "cached", dtype)
+    mode, block, delay, silence, history = found.groups()
+    settings = StreamingSettings(layer, float(block), float(history or 10), float(delay), mode or "cached", dtype)
+    return settings if silence is None else replace(settings, silence_ms=float(silence))
 
 
 def embed(chain: Chain, sound: Floats) -> Floats:
@@ -153,18 +154,30 @@ def _row(model: str, layer: int, settings: StreamingSettings | None, figures: Ro
     """One entry of the JSON. settings None: the offline reference, which has no lag but the future's."""
     if settings is None:
         how: Row = {"mode": "offline", "block_ms": None, "history_s": None, "delay_ms": None, "lag_ms": None}
+        how["silence_ms"] = None
         own: Row = {"linear_r": 1.0, "cosine": 1.0, "ms_per_s": None, "step_ms": None}
     else:
         lag_ms = settings.block_ms + settings.delay_ms + LOOK_AHEAD_MS
         how = {"mode": settings.mode, "block_ms": settings.block_ms, "history_s": settings.history_s}
         how |= {"delay_ms": settings.delay_ms, "lag_ms": lag_ms}
+        how |= {"silence_ms": settings.silence_ms if settings.mode == "cached" else 0.0}
         own = {}
     return {"model": model, "layer": layer, **how, **own, **figures}
 
 
 def show(rows: Sequence[Row]) -> Table:
     table = Table(title="Causal Whisper against offline Whisper")
-    columns = ["model", "layer", "mode", "block ms", "delay ms", "history s", "worst wait ms", "phone accuracy"]
+    columns = [
+        "model",
+        "layer",
+        "mode",
+        "block ms",
+        "delay ms",
+        "silence ms",
+        "history s",
+        "worst wait ms",
+        "phone accuracy",
+    ]
     for name in [*columns, "of offline", "linear r", "cosine", "ms per s", "step p50 ms", "step p99 ms"]:
         table.add_column(name, justify="left" if name in ("model", "mode") else "right")
     for row in rows:
@@ -173,7 +186,7 @@ def show(rows: Sequence[Row]) -> Table:
             row["model"],
             str(row["layer"]),
             row["mode"],
-            *(_text(row[name], "g") for name in ("block_ms", "delay_ms", "history_s", "lag_ms")),
+            *(_text(row[name], "g") for name in ("block_ms", "delay_ms", "silence_ms", "history_s", "lag_ms")),
             _text(row["phone_accuracy"], ".3f"),
             _text(row["phone_accuracy"] / row["offline_phone_accuracy"], ".3f"),
             *(_text(row[name], ".3f") for name in ("linear_r", "cosine")),
@@ -191,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", nargs="+", default=["base"], help="Whisper models (default: base)")
     parser.add_argument("--layer", nargs="+", type=int, default=[3], help="encoder blocks (default: 3)")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--rows", nargs="+", default=ROWS, metavar="ROW", help="[MODE:]BLOCK+DELAY[@HISTORY]")
+    which.add_argument("--rows", nargs="+", default=ROWS, metavar="ROW", help="[MODE:]BLOCK+DELAY[/SILENCE][@HISTORY]")
     which.add_argument("--fast", dest="rows", action="store_const", const=FAST_ROWS, help="three rows only")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--dtype", default="float32", choices=DTYPES, help="of the causal encoder (default: float32)")
@@ -275,6 +288,7 @@ def _times_again(row: Row, sound: Floats) -> Row:
     settings = StreamingSettings(
         row["layer"], row["block_ms"], row["history_s"], row["delay_ms"], row["mode"], row["dtype"]
     )
+    settings = replace(settings, silence_ms=row["silence_ms"])
     return timing(whisper_stages(streaming_encoder(loaded.model, settings, row["device"]), settings), settings, sound)
 
 

@@ -11,6 +11,7 @@ import torch
 from encoders.encoder import FRAME_S, POSITIONS, Encoder, attention
 from encoders.frames import BlockStage, FrameRing, Numbers
 from encoders.graph import StaticCall
+from encoders.silence import silent_window
 from realtime.errors import UserError
 
 Part = tuple["Cache", int]  # a cache, and how many blocks are to be appended to it
@@ -22,7 +23,7 @@ Store = Callable[[int, torch.Tensor, torch.Tensor], Visible]  # (layer, new keys
 class Cache:
     """Keys and values of the frames last committed, and where they stand in Whisper's positions."""
 
-    keys: torch.Tensor  # (depth, heads, history + block + tail, size): a ring, then room for the tail
+    keys: torch.Tensor  # (depth, heads, history + block + tail + silence, size): a ring, then room for the others
     values: torch.Tensor
     base: int  # frame, counted from the stream's last restart, that has position 0
     frames: int  # frames committed since `base`
@@ -40,7 +41,8 @@ class CausalWhisper(BlockStage[WhisperState]):
 
     A block's frames attend to each other, to the `history` frames committed before it, and to the `tail` frames after
     it, which are encoded again with the next block: so the newest frames wait for block + tail frames and cost a step
-    of as many, whatever the stream's length.
+    of as many, whatever the stream's length. Behind them it attends to `silence` frames of a silent window, as if the
+    sound ended there (see `encoders.silence`).
 
     Before the 1500 positions run out, a second cache with fresh positions fills over the last `history`
     frames, two blocks a step, in the same pass, and takes over. graph: whether single blocks go through buffers of
@@ -55,18 +57,24 @@ class CausalWhisper(BlockStage[WhisperState]):
         tail: int = 0,
         layers: Sequence[int] = (),
         graph: bool | None = None,
+        silence: int = 0,
     ):
-        if block < 1 or tail < 0 or history < block:
-            raise UserError(f"Whisper's block {block}, tail {tail} and history {history} frames do not fit together")
+        if block < 1 or tail < 0 or history < block or silence < 0:
+            raise UserError(
+                f"Whisper's block {block}, tail {tail}, history {history} and silence {silence} frames "
+                "do not fit together"
+            )
         piece = max(block, 250 // block * block)
         super().__init__(encoder, block, tail, tuple(sorted(layers)) or (encoder.depth,), piece)
         self.history = history // block * block
-        self.epoch = (POSITIONS - tail) // block * block  # frames that one cache can take
+        self.epoch = (POSITIONS - tail - silence) // block * block  # frames that one cache can take
         if self.epoch < 2 * self.history:
             raise UserError(
                 f"a history of {self.history * FRAME_S:g} s is too long: at most {self.epoch * FRAME_S / 2:g} s fit"
             )
-        self._slots = self.history + block  # of the ring; the tail's lie behind
+        self.silence = silence
+        self._silent = silent_window(encoder) if silence else None
+        self._slots = self.history + block  # of the ring; the tail's lie behind, and those of silence
         self._fill_frames = -(-self.history // (2 * block)) * block  # how long before a swap the second cache begins
         self._kept = self._fill_frames + piece + 2 * block + tail
         on_cuda = encoder.device.type == "cuda"
@@ -78,7 +86,8 @@ class CausalWhisper(BlockStage[WhisperState]):
 
     def _empty_cache(self, base: int) -> Cache:
         encoder = self.encoder
-        shape = (encoder.depth, encoder.heads, self._slots + self.tail, encoder.width // encoder.heads)
+        slots = self._slots + self.tail + self.silence
+        shape = (encoder.depth, encoder.heads, slots, encoder.width // encoder.heads)
         keys = torch.zeros(shape, dtype=encoder.dtype, device=encoder.device)
         return Cache(keys, torch.zeros_like(keys), base, 0)
 
@@ -148,17 +157,19 @@ class CausalWhisper(BlockStage[WhisperState]):
         return torch.from_numpy(rows.reshape(-1))
 
     def _store_one(self, cache: Cache) -> Store:
-        """One block: into the ring, its tail behind; all that the ring then holds is visible."""
+        """One block: into the ring, its tail and silence behind; all that the ring then holds is visible."""
         slot = cache.frames % self._slots
         full = cache.frames + self.block >= self._slots
         tail = self._slots if full else slot + self.block
+        end = tail + self.tail + self.silence
+        self._put_silence(cache.frames, cache.keys, cache.values, tail + self.tail)
 
         def store(layer: int, k: torch.Tensor, v: torch.Tensor) -> Visible:
             keys, values = cache.keys[layer], cache.values[layer]
             for held, new in ((keys, k), (values, v)):
                 held[:, slot : slot + self.block] = new[:, : self.block]
                 held[:, tail : tail + self.tail] = new[:, self.block :]
-            return keys[:, : tail + self.tail], values[:, : tail + self.tail], None
+            return keys[:, :end], values[:, :end], None
 
         return store
 
@@ -170,15 +181,31 @@ class CausalWhisper(BlockStage[WhisperState]):
         newest = self._places(max(cache.frames, end - self._slots), end)
         committed = torch.arange(blocks * (self.block + self.tail))[self._committed(blocks)][-self._slots :]
         mask = torch.from_numpy(self._mask(past, blocks)).to(self.encoder.device)
+        silent = slice(self._end(cache.frames), self._end(cache.frames) + (blocks - 1) * self.block + self.silence)
 
         def store(layer: int, k: torch.Tensor, v: torch.Tensor) -> Visible:
-            keys = torch.cat([cache.keys[layer][:, history], k], dim=1)
-            values = torch.cat([cache.values[layer][:, history], v], dim=1)
+            keys, values = [cache.keys[layer][:, history], k], [cache.values[layer][:, history], v]
+            if self._silent is not None:
+                keys.append(self._silent.keys[layer][:, silent])
+                values.append(self._silent.values[layer][:, silent])
+            seen = torch.cat(keys, dim=1), torch.cat(values, dim=1), mask
             cache.keys[layer][:, newest] = k[:, committed]
             cache.values[layer][:, newest] = v[:, committed]
-            return keys, values, mask
+            return seen
 
         return store
+
+    def _end(self, frames: int) -> int:
+        """The position behind the next block and its tail, when so many frames are committed."""
+        return frames + self.block + self.tail
+
+    def _put_silence(self, frames: int, keys: torch.Tensor, values: torch.Tensor, slot: int) -> None:
+        """Into a cache's slots from `slot` on: the silence behind the next block and its tail."""
+        if self._silent is None:
+            return
+        slots, positions = (slice(first, first + self.silence) for first in (slot, self._end(frames)))
+        keys[:, :, slots] = self._silent.keys[:, :, positions]
+        values[:, :, slots] = self._silent.values[:, :, positions]
 
     def _places(self, first: int, stop: int) -> slice | torch.Tensor:
         """Where frames lie in the ring: a slice, which needs no gathering, unless they wrap around its end."""
@@ -188,7 +215,8 @@ class CausalWhisper(BlockStage[WhisperState]):
         return torch.arange(first, stop) % self._slots
 
     def _mask(self, past: int, blocks: int) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-        """(queries, keys), True where a query may look: own block and tail, and the history committed before it."""
+        """(queries, keys), True where a query may look: own block and tail, the history committed before it, and the
+        silence behind it."""
         size = self.block + self.tail
         block_of = np.repeat(np.arange(blocks), size)
         place = np.tile(np.arange(size), blocks)
@@ -198,7 +226,9 @@ class CausalWhisper(BlockStage[WhisperState]):
         own = block_of[:, None] == block_of
         earlier = (place < self.block) & (frame < start[:, None]) & (frame >= start[:, None] - self.history)
         before = old >= start[:, None] - self.history
-        mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = np.hstack([before, own | earlier])
+        silent = np.arange((blocks - 1) * self.block + self.silence if self.silence else 0)
+        behind = (silent >= start[:, None]) & (silent < start[:, None] + self.silence)
+        mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = np.hstack([before, own | earlier, behind])
         return mask
 
     def _static_call(self, capture: bool) -> StaticCall:
@@ -206,7 +236,7 @@ class CausalWhisper(BlockStage[WhisperState]):
         cache, device = self._empty_cache(0), self.encoder.device
         x = torch.zeros(self.block + self.tail, self.encoder.width, device=device)
         slots = torch.arange(self.block + self.tail, device=device)
-        visible = torch.ones(1, self._slots + self.tail, dtype=torch.bool, device=device)
+        visible = torch.ones(1, cache.keys.shape[2], dtype=torch.bool, device=device)
         return StaticCall(self._one_block, (x, slots, visible, cache.keys, cache.values), capture)
 
     def _one_block(
@@ -226,12 +256,13 @@ class CausalWhisper(BlockStage[WhisperState]):
         slot = cache.frames % self._slots
         taken = slice(slot, slot + self.block)
         order = np.r_[taken, self._slots : self._slots + self.tail]
-        seen = np.arange(self._slots + self.tail)
+        seen = np.arange(keys.shape[2])
         x.copy_(self._input(ring, cache, 1))
         slots.copy_(torch.from_numpy(order))
         visible.copy_(torch.from_numpy((seen < cache.frames + self.block) | (seen >= self._slots))[None])
         keys.copy_(cache.keys)
         values.copy_(cache.values)
+        self._put_silence(cache.frames, keys, values, self._slots + self.tail)
         result = self._static().clone()
         cache.keys[:, :, taken] = keys[:, :, taken]
         cache.values[:, :, taken] = values[:, :, taken]

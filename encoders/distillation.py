@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from encoders.distillation_data import RATE_HZ, Speech, varied, window
-from encoders.distillation_model import Layout, causal_states, layout, offline_states
+from encoders.distillation_model import Layout, Silent, causal_states, layout, offline_states, silent_keys
 from encoders.encoder import POSITIONS, WINDOW_SAMPLES, Encoder
 from encoders.mel import Mel, whole_clip_log_mel, whole_clip_stem
+from encoders.silence import SILENT_LOG_MEL
 from encoders.weights import LoadedWhisper
 from realtime.block import Floats, regular
 from realtime.errors import UserError
@@ -44,8 +45,9 @@ BETAS = (0.9, 0.98)
 class DistillSettings:
     """layer: how many blocks are trained. pairs: (block, tail) in frames, one drawn for each segment.
 
-    history: in frames. rate: of learning, at its highest. patience: epochs without a better held-out score until the
-    run ends. dtype: of matrix products. mix: how far the student goes from the teacher's weights to the trained ones.
+    history, silence: in frames, as the stream has them. rate: of learning, at its highest. patience: epochs without a
+    better held-out score until the run ends. dtype: of matrix products. mix: how far the student goes from the
+    teacher's weights to the trained ones.
     """
 
     layer: int
@@ -57,6 +59,7 @@ class DistillSettings:
     seed: int = 0
     dtype: str = "float32"
     mix: float = 0.7
+    silence: int = 100
 
 
 @dataclass
@@ -106,6 +109,8 @@ class Distiller:
         self.progress = Progress()
         self.windows = speech.windows * settings.epochs
         self._layouts: dict[tuple[int, Pair], Layout] = {}
+        mel = torch.full((2 * POSITIONS, self._front.mels), SILENT_LOG_MEL)
+        self._quiet = whole_clip_stem(mel, self._front.stem).to(self.device) + self._positions
         starts = np.linspace(0, max(0, len(speech.train) - WINDOW_SAMPLES), min(METRIC_WINDOWS, speech.windows))
         sample = [self._targets(window(speech.train, int(start))) for start in starts]
         self._metrics = [readable([states[i] for states in sample]) for i in range(settings.layer)]
@@ -142,12 +147,14 @@ class Distiller:
     def _train(self, sound: Floats, rng: np.random.Generator) -> list[float]:
         targets, frames = self._targets(sound), self._frames(sound)
         begin, losses = int(rng.integers(0, SEGMENT // 2)), []
+        silent = self._silent(self.blocks)
         for start in range(begin, len(frames), SEGMENT):
             pair = self.settings.pairs[int(rng.integers(len(self.settings.pairs)))]
             stop = min(start + SEGMENT, len(frames))
             if stop - start < 2 * sum(pair):
                 continue
-            errors = self._errors(self.blocks, frames[start:stop], [t[start:stop] for t in targets], pair)
+            cut = [t[start:stop] for t in targets]
+            errors = self._errors(self.blocks, frames[start:stop], cut, pair, _from(silent, start))
             loss = errors[-1] + EARLIER_BLOCKS * sum(errors[:-1]) / max(1, len(errors) - 1)
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -156,11 +163,20 @@ class Distiller:
             losses.append(float(errors[-1].detach()))
         return losses
 
-    def _errors(self, blocks: nn.ModuleList, frames: Tensor, targets: Sequence[Tensor], pair: Pair) -> list[Tensor]:
+    def _silent(self, blocks: nn.ModuleList) -> Silent:
+        """What the student's blocks, as they are now, make of silence; no gradient goes through it."""
+        if not self.settings.silence:
+            return []
+        with self._autocast():
+            return silent_keys(blocks, self._quiet)
+
+    def _errors(
+        self, blocks: nn.ModuleList, frames: Tensor, targets: Sequence[Tensor], pair: Pair, silent: Silent
+    ) -> list[Tensor]:
         """Of each block: the share of the teacher's readable variation that the student misses."""
         at = self._layout(len(frames), pair)
         with self._autocast():
-            states = causal_states(blocks, frames, at)
+            states = causal_states(blocks, frames, at, silent)
         count = min(at.committed, len(targets[0]))
         return [
             ((state[:count].float() - target[:count]) @ metric.T).square().sum(dim=1).mean()
@@ -171,7 +187,9 @@ class Distiller:
         if (frames, pair) not in self._layouts:
             if len(self._layouts) > 64:
                 self._layouts.clear()
-            self._layouts[frames, pair] = layout(frames, *pair, self.settings.history).to(self.device)
+            self._layouts[frames, pair] = layout(frames, *pair, self.settings.history, self.settings.silence).to(
+                self.device
+            )
         return self._layouts[frames, pair]
 
     @torch.no_grad()
@@ -181,7 +199,7 @@ class Distiller:
         Less than 0 is possible: an error may be larger than the variation.
         """
         self._student.load_state_dict(self.student_weights())
-        totals, count = np.zeros(len(self.settings.pairs)), 0
+        totals, count, silent = np.zeros(len(self.settings.pairs)), 0, self._silent(self._student)
         for begin in range(0, len(self.speech.held_out), WINDOW_SAMPLES):
             sound = window(self.speech.held_out, begin)
             targets, frames = self._targets(sound), self._frames(sound)
@@ -191,7 +209,7 @@ class Distiller:
                     continue
                 cut = [t[start:stop] for t in targets]
                 totals += [
-                    float(self._errors(self._student, frames[start:stop], cut, pair)[-1])
+                    float(self._errors(self._student, frames[start:stop], cut, pair, _from(silent, start))[-1])
                     for pair in self.settings.pairs
                 ]
                 count += 1
@@ -224,12 +242,17 @@ class Distiller:
     def _frames(self, sound: Floats) -> Tensor:
         """Stem frames (frames, width) as a stream would give them, positions added."""
         rows = Mel(self._front.mels).layer(regular(sound[:, None], RATE_HZ))
-        data = torch.from_numpy(self._front.stem.layer(rows).data)[: POSITIONS - BLURRED]
+        data = torch.from_numpy(self._front.stem.layer(rows).data)[: POSITIONS - max(BLURRED, self.settings.silence)]
         return data.to(self.device) + self._positions[: len(data)]
 
     def _autocast(self) -> torch.autocast:
         dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.settings.dtype]
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+
+
+def _from(silent: Silent, start: int) -> Silent:
+    """The silence that a segment meets which begins at this position."""
+    return [(keys[:, start:], values[:, start:]) for keys, values in silent]
 
 
 def distil(

@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch.nn import functional as F
 from whisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE, mel_filters
 
+from encoders.linear import Linear
 from realtime.block import Block, Floats, Mask, Times, bad_samples
 
 PAD = N_FFT // 2
@@ -164,10 +165,8 @@ class Stem:
     lag_s = 2 * HOP_LENGTH / SAMPLE_RATE
 
     def __init__(self, conv1: torch.nn.Conv1d, conv2: torch.nn.Conv1d):
-        self._conv1 = _weights(conv1)
-        self._conv2 = _weights(conv2)
-        self.mels = self._conv1[0].shape[1]
-        self.width = self._conv2[0].shape[0]
+        self._conv1, self._conv2 = _as_linear(conv1), _as_linear(conv2)
+        self.mels, self.width = conv1.in_channels, conv2.out_channels
 
     def initial_state(self) -> StemState:
         return StemState(np.zeros((2, self.mels), np.float32), np.full(2, np.nan), np.zeros(2, bool), 0, 0, 0)
@@ -186,7 +185,8 @@ class Stem:
             return Block(
                 np.zeros((0, self.width), np.float32), np.zeros(0), index, {"bad": np.zeros((0, 1), bool)}
             ), kept
-        frames = self._frames(torch.from_numpy(mel[: 2 * count + 3]), at_start=state.frames == 0)
+        with torch.inference_mode():
+            frames = self.frames(torch.from_numpy(mel[: 2 * count + 3]), at_start=state.frames == 0)
         heard_bad = _any_in_windows(bad, 5, 2, count)
         block = Block(frames.numpy(), times[2 : 2 + 2 * count : 2].copy(), index, {"bad": heard_bad})
         kept = replace(
@@ -202,20 +202,21 @@ class Stem:
     def layer(self, x: Block) -> Block:
         return self.step(x, self.initial_state())[0]
 
-    @torch.inference_mode()
-    def _frames(self, mel: torch.Tensor, at_start: bool) -> torch.Tensor:
-        hidden = F.gelu(F.conv1d(mel.T[None], *self._conv1))  # (1, width, rows - 2)
+    def frames(self, mel: torch.Tensor, at_start: bool) -> torch.Tensor:
+        """(2 * frames + 3, mels) rows to (frames, width). at_start: the first row is a zero before a clip's start."""
+        hidden = F.gelu(self._conv1(mel.unfold(0, 3, 1).flatten(1)))  # (2 * frames + 1, width)
         if at_start:
-            hidden[:, :, 0] = 0.0
-        return F.gelu(F.conv1d(hidden, *self._conv2, stride=2))[0].T.contiguous()  # (frames, width)
+            hidden[0] = 0.0
+        return F.gelu(self._conv2(hidden.unfold(0, 3, 2).flatten(1)))
 
 
 def whole_clip_stem(mel: torch.Tensor, stem: Stem) -> torch.Tensor:
-    """(rows, mels) to (rows / 2, width), zeros on both sides, as Whisper does with a clip."""
-    hidden = F.gelu(F.conv1d(mel.T[None], *stem._conv1, padding=1))
-    return F.gelu(F.conv1d(hidden, *stem._conv2, stride=2, padding=1))[0].T
+    """(rows, mels) to (rows / 2, width), zeros before the clip and after it, as Whisper has them."""
+    return stem.frames(F.pad(mel, (0, 0, 2, 1)), at_start=True)
 
 
-def _weights(conv: torch.nn.Conv1d) -> tuple[torch.Tensor, torch.Tensor]:
+def _as_linear(conv: torch.nn.Conv1d) -> Linear:
+    """Three rows laid side by side times one matrix: with few rows much faster than torch's convolution."""
     assert conv.bias is not None
-    return conv.weight.detach().float().contiguous(), conv.bias.detach().float().contiguous()
+    assert conv.kernel_size == (3,)
+    return Linear(conv.weight.detach().float().flatten(1).contiguous(), conv.bias.detach().float().contiguous())

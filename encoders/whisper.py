@@ -40,7 +40,8 @@ class StreamingSettings:
     mode: `cached` or `window`. block_ms: rows come out so many at a time; in `window` mode the hop. delay_ms: how much
     longer they wait for what follows. history_s: how far back a frame attends; in `window` mode the whole window.
     dtype: of matrix products, `float32`, `bfloat16` or (on CUDA) `float16`. floor_start, floor_fall_per_s: of the
-    log-mel's floor, see `Mel`.
+    log-mel's floor, see `Mel`. silence_ms: how much silence `cached` mode attends to behind the newest frame; none in
+    `window` mode.
     """
 
     layer: int
@@ -51,6 +52,7 @@ class StreamingSettings:
     dtype: str = "float32"
     floor_start: float = 1.0
     floor_fall_per_s: float = 0.05
+    silence_ms: float = 2000.0
 
 
 def pick_device(name: str = "auto") -> str:
@@ -80,14 +82,19 @@ def whisper_stages(encoder: Encoder, settings: StreamingSettings, layers: Sequen
     block, tail, history = (
         round(s / FRAME_S) for s in (settings.block_ms / 1e3, settings.delay_ms / 1e3, settings.history_s)
     )
-    modes: dict[str, type[CausalWhisper | WindowWhisper]] = {"cached": CausalWhisper, "window": WindowWhisper}
-    if settings.mode not in modes:
+    if settings.mode not in ("cached", "window"):
         raise UserError(f"Whisper mode {settings.mode!r} is unknown: expected 'cached' or 'window'")
     if abs(block * FRAME_S * 1e3 - settings.block_ms) > 1e-6 or abs(tail * FRAME_S * 1e3 - settings.delay_ms) > 1e-6:
         raise UserError(
             f"Whisper's block of {settings.block_ms:g} ms and delay of {settings.delay_ms:g} ms "
             "must be multiples of 20 ms"
         )
-    causal = modes[settings.mode](encoder, block, history, tail, layers)
+    causal: CausalWhisper | WindowWhisper
+    if settings.mode == "window":
+        causal = WindowWhisper(encoder, block, history, tail, layers)
+    else:
+        causal = CausalWhisper(
+            encoder, block, history, tail, layers, silence=round(settings.silence_ms / 1e3 / FRAME_S)
+        )
     mel = Mel(encoder.mels, settings.floor_start, settings.floor_fall_per_s)
     return Chain([("mel", mel), ("stem", encoder.stem), ("whisper", causal)])

@@ -75,6 +75,7 @@ class WhisperTable(Table):
     block_ms: float = Field(100.0, gt=0)
     delay_ms: float = Field(0.0, ge=0)
     history_s: float = Field(10.0, gt=0)
+    silence_ms: float = Field(2000.0, ge=0)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import whisper.model
 from safetensors.torch import save_file
 from scipy.io import wavfile
 
 from encoders.distillation import Distiller, DistillSettings, distil, readable
 from encoders.distillation_data import FULL_SCALE, Speech, read_speech, varied, window
-from encoders.distillation_model import causal_states, layout
+from encoders.distillation_model import Silent, causal_states, layout, silent_keys
+from encoders.mel import whole_clip_stem
+from encoders.silence import SILENT_LOG_MEL
 from encoders.speech import load_trials
 from encoders.student import load_checkpoint, read_about, save_checkpoint, write_student
 from encoders.weights import LoadedWhisper, file_sha256, load_whisper, untrained_whisper
@@ -64,17 +67,24 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 # ---------------------------------------------------------------- the parallel forward pass
 
 
+def quiet(model: whisper.model.Whisper) -> Silent:
+    frames = whole_clip_stem(torch.full((3000, 80), SILENT_LOG_MEL), Encoder(model, 1).stem)
+    return silent_keys(model.encoder.blocks, frames + model.encoder.positional_embedding)
+
+
 @pytest.mark.parametrize(
-    ("block", "tail", "history"), [(5, 0, 500), (5, 0, 20), (1, 2, 9), (2, 3, 16), (1, 1, 500), (5, 5, 40), (7, 2, 35)]
+    ("block", "tail", "history", "silence"),
+    [(5, 0, 500, 0), (5, 0, 20, 30), (1, 2, 9, 0), (2, 3, 16, 7), (1, 1, 500, 100), (5, 5, 40, 1), (7, 2, 35, 0)],
 )
-def test_one_masked_pass_equals_the_stream(block: int, tail: int, history: int) -> None:
+def test_one_masked_pass_equals_the_stream(block: int, tail: int, history: int, silence: int) -> None:
     """After each of three blocks, over 400 frames, several chunks of queries."""
     small, x = tiny_whisper(), stem_block(400)
     positioned = torch.from_numpy(x.data) + small.encoder.positional_embedding[: len(x)]
-    states = causal_states(small.encoder.blocks, positioned, layout(len(x), block, tail, history))
+    at, silent = layout(len(x), block, tail, history, silence), quiet(small) if silence else None
+    states = causal_states(small.encoder.blocks, positioned, at, silent)
     for depth, state in enumerate(states, start=1):
-        expected = CausalWhisper(Encoder(small, depth), block, history, tail).layer(x).data
-        found = causal_states(small.encoder.blocks[:depth], positioned, layout(len(x), block, tail, history))[-1]
+        expected = CausalWhisper(Encoder(small, depth), block, history, tail, silence=silence).layer(x).data
+        found = causal_states(small.encoder.blocks[:depth], positioned, at, silent)[-1]
         assert state.shape == expected.shape
         assert in_sd(state.numpy(), expected) < TOLERANCE_SD
         assert in_sd(found.numpy(), expected) < TOLERANCE_SD, "as the last block"
@@ -252,7 +262,8 @@ def _teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(folder: Path, teacher_file: Path, out: Path, *more: str) -> list[str]:
     words = ["distill", "--audio", str(folder), "--whisper", "tiny", "--file", str(teacher_file), "--layer", "1"]
-    return [*words, "--epochs", "1", "--rate", "3e-5", "--block-ms", "100", "--out", str(out), *more]
+    words += ["--epochs", "1", "--rate", "3e-5", "--silence-ms", "0"]  # to untrained weights silence is no silence
+    return [*words, "--block-ms", "100", "--out", str(out), *more]
 
 
 @pytest.fixture(name="interrupted_after")

@@ -158,7 +158,7 @@ def test_the_benchmark_writes_every_row(tmp_path: Path, monkeypatch: pytest.Monk
     assert content["machine"]["cores"]
     assert content["command"].endswith(str(picture))
     offline, plain, tail = content["rows"]
-    names = "model layer mode block_ms history_s delay_ms lag_ms device threads dtype random_weights student"
+    names = "model layer mode block_ms history_s delay_ms silence_ms lag_ms device threads dtype random_weights student"
     figures = "phone_accuracy offline_phone_accuracy linear_r cosine ms_per_s step_ms"
     for row in (offline, plain, tail):
         assert set(row) == set(f"{names} {figures}".split())

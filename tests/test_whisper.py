@@ -9,6 +9,7 @@ import whisper.model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from encoders.silence import SILENT_LOG_MEL
 from encoders.whisper import CausalWhisper, Encoder, StreamingSettings, offline_embedding, whisper_stages
 from realtime.block import Block, concat, regular
 from realtime.errors import UserError
@@ -47,6 +48,64 @@ def test_cached_equals_attention_over_explicit_sets(
     assert found.data.shape == expected.shape
     assert in_sd(found.data, expected) < TOLERANCE_SD
     np.testing.assert_array_equal(found.times, x.times[: len(found)])
+
+
+@pytest.fixture(scope="module", name="silent")
+def _silent(small: whisper.model.Whisper) -> list[oracle.F64]:
+    return oracle.silent_inputs(small, 3, SILENT_LOG_MEL)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    cuts=st.lists(st.integers(0, 160), max_size=6),
+    block=st.sampled_from([1, 5]),
+    tail=st.sampled_from([0, 4]),
+    graph=st.booleans(),
+)
+def test_with_silence_behind_it_keeps_the_contract(
+    small: whisper.model.Whisper, cuts: list[int], block: int, tail: int, graph: bool
+) -> None:
+    stage = CausalWhisper(Encoder(small, 2), block, 35, tail, silence=9, graph=graph)
+    verify_contract(stage, stem_block(160), cuts, tolerance=TOLERANCE_SD, tolerance_in_sd=True)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize(("block", "tail", "history", "silence"), [(5, 0, 20, 7), (1, 2, 9, 100), (4, 3, 500, 1)])
+def test_silence_is_that_of_a_silent_window(
+    small: whisper.model.Whisper,
+    silent: list[oracle.F64],
+    block: int,
+    tail: int,
+    history: int,
+    silence: int,
+    graph: bool,
+) -> None:
+    """In one step and block by block, before the ring is full and after."""
+    x = stem_block(90)
+    stage = CausalWhisper(Encoder(small, 3), block, history, tail, silence=silence, graph=graph)
+    state, results = stage.initial_state(), []
+    for start in range(0, len(x), block):
+        result, state = stage.step(x.rows(start, start + block), state)
+        results.append(result)
+    given = (x.data.astype(np.float64), 3, block, history // block * block, tail)
+    expected = oracle.encode(small, *given, silent, silence)
+    assert in_sd(concat(results).data, expected) < TOLERANCE_SD
+    assert in_sd(stage.layer(x).data, expected) < TOLERANCE_SD
+    assert in_sd(oracle.encode(small, *given), expected) > 100 * TOLERANCE_SD, "silence changes nothing"
+
+
+def test_positions_never_run_out_with_silence(small: whisper.model.Whisper, silent: list[oracle.F64]) -> None:
+    x = stem_block(2600)
+    stage = CausalWhisper(Encoder(small, 2), 25, 300, 10, silence=200)
+    found = stage.layer(x)
+    begin, base, swaps = 0, 0, 0
+    while begin < len(found):
+        end = min(base + stage.epoch, len(found))
+        frames = x.data[base : end + 10].astype(np.float64)
+        expected = oracle.encode(small, frames, 2, 25, stage.history, 10, silent, 200)[begin - base :]
+        assert in_sd(found.data[begin:end], expected) < TOLERANCE_SD, f"after swap {swaps}"
+        begin, base, swaps = end, end - stage.history, swaps + 1
+    assert swaps >= 2
 
 
 @pytest.mark.parametrize(("block", "tail", "history"), [(5, 0, 500), (25, 10, 300), (2, 3, 100)])

@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--block-ms", type=float, nargs="+", default=[100.0], help="block sizes (default: 100)")
     parser.add_argument("--delay-ms", type=float, nargs="+", help="commit delay of each block size (default: 0)")
     parser.add_argument("--history-s", type=float, default=10.0, help="how far back a frame attends (default: 10)")
+    parser.add_argument(
+        "--silence-ms",
+        type=float,
+        default=2000.0,
+        help="silence behind the newest frame, as in [whisper] (default: 2000)",
+    )
     parser.add_argument("--epochs", type=int, default=8, help="passes over the speech (default: 8)")
     parser.add_argument("--rate", type=float, default=2e-4, help="highest learning rate (default: 2e-4)")
     parser.add_argument(
@@ -99,6 +105,7 @@ def _settings(options: argparse.Namespace) -> DistillSettings:
         options.seed,
         options.dtype,
         options.mix,
+        _frames("--silence-ms", options.silence_ms),
     )
 
 

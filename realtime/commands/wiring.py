@@ -57,7 +57,15 @@ class Embedding:
 
 def embedding_of(table: WhisperTable) -> Embedding:
     """The Whisper that a configuration asks for."""
-    settings = StreamingSettings(table.layer, table.block_ms, table.history_s, table.delay_ms, table.mode, table.dtype)
+    settings = StreamingSettings(
+        table.layer,
+        table.block_ms,
+        table.history_s,
+        table.delay_ms,
+        table.mode,
+        table.dtype,
+        silence_ms=table.silence_ms,
+    )
     return embedding(load_whisper(table.model, table.file), settings, table.device)
 
 
@@ -71,7 +79,7 @@ def embedding_for(header: ModelHeader, table: WhisperTable | None = None) -> Emb
     """The Whisper that a model was fitted to. Raises UserError where its weights, or the table, say otherwise."""
     facts = dict(header.whisper)
     name, sha256 = facts.pop("name"), facts.pop("sha256")
-    settings = StreamingSettings(**facts)
+    settings = StreamingSettings(**{"silence_ms": 0.0, **facts})  # a model file of before knows of none
     if table is not None:
         _check_table(table, name, settings)
     whisper = load_whisper(name, table.file if table else None)

@@ -52,8 +52,33 @@ def gelu(x: F64) -> F64:
     return result
 
 
-def encode(model: Any, frames: F64, depth: int, block: int, history: int, tail: int) -> F64:
-    """Frames that have positions 0, 1, ... to hidden states after `depth` blocks, block by block."""
+def silent_inputs(model: Any, depth: int, log_mel_value: float) -> list[F64]:
+    """What enters each block, (1500, width), when a whole window of Whisper is silent."""
+    encoder = model.encoder
+    mel = np.full((3000, encoder.conv1.in_channels), log_mel_value)
+    hidden = gelu(_conv(gelu(_conv(mel, encoder.conv1, stride=1)), encoder.conv2, stride=2))
+    hidden = hidden + encoder.positional_embedding.double().numpy()
+    entering = []
+    for number in range(depth):
+        entering.append(hidden)
+        hidden = _layer(encoder.blocks[number], hidden, hidden)
+    return entering
+
+
+def encode(
+    model: Any,
+    frames: F64,
+    depth: int,
+    block: int,
+    history: int,
+    tail: int,
+    silent: list[F64] | None = None,
+    silence: int = 0,
+) -> F64:
+    """Frames that have positions 0, 1, ... to hidden states after `depth` blocks, block by block.
+
+    Behind each block and its tail lie `silence` frames of a silent window (`silent_inputs`).
+    """
     encoder = model.encoder
     x = frames + encoder.positional_embedding.double().numpy()[: len(frames)]
     committed: list[list[F64]] = [[] for _ in range(depth)]  # each layer's inputs, as they were when committed
@@ -62,6 +87,8 @@ def encode(model: Any, frames: F64, depth: int, block: int, history: int, tail: 
         hidden = x[start : start + block + tail]
         for number in range(depth):
             visible = [*committed[number][max(0, start - history) : start], *hidden]
+            end = start + block + tail
+            visible += [*silent[number][end : end + silence]] if silent else []
             entering = hidden
             hidden = _layer(encoder.blocks[number], hidden, np.array(visible))
             committed[number].extend(entering[:block])
