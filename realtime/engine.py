@@ -97,6 +97,7 @@ class Engine:
         self._collector = manners.IdleCollector()
         self._stop = threading.Event()
         self._has_model = settings.attention is not None
+        self._warm = False
         self.sound = self._lane("sound", sound, self._publish_predicted)
         self.ecog = self._lane("ecog", ecog, self._publish_observed)
         self._spectrum = self._watch_spectrum()
@@ -133,10 +134,15 @@ class Engine:
             if before is not None and before.received:
                 lane.take_over(before)
 
-    def start(self) -> None:
-        """Warm the chains up, then let the lanes begin with the next sample."""
-        for lane in (self.sound, self.ecog):
+    def warm_up(self) -> None:
+        """Step the chains over silence, once: before `start`, where there is something to wait for meanwhile."""
+        for lane in (self.sound, self.ecog) if not self._warm else ():
             lane.warm_up()
+        self._warm = True
+
+    def start(self) -> None:
+        """Let the lanes begin with the next sample, warm."""
+        self.warm_up()
         manners.calm_python()
         self._tell({"event": "started", "engine": self.settings.name})
         self.tell_settings()

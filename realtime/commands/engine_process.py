@@ -70,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
         return folder is not None and engine.failed.is_set()
 
     try:
+        engine.warm_up()  # while the recorder finds a restarted engine's outlets
         with (
             recording(config, session, goes_on, folder) as recordings,
             obeying(engine, recordings, config.engine.accept_commands),

@@ -14,6 +14,7 @@ from realtime.carried import StateFolder
 from realtime.commands import wiring
 from realtime.commands.companions import add_companions, require_private, require_watched_apart
 from realtime.commands.console import say, working
+from realtime.commands.meanwhile import Meanwhile
 from realtime.commands.rig_facts import rig_facts
 from realtime.commands.search import StreamSearch
 from realtime.config import Config
@@ -52,6 +53,7 @@ def open_session(
     search = search or StreamSearch(config)
     wiring.bound_threads(config.engine.threads)
     model, header = load_model(config.model.file) if config.model.file else (None, None)
+    whisper = Meanwhile(lambda: _embedding(config, header))
     with working("finding the streams"):
         sound, ecog = search.inlets()
     for warning in dict.fromkeys((*sound.warnings, *ecog.warnings)):
@@ -66,7 +68,7 @@ def open_session(
     baseline = (header.baseline_median, header.baseline_mad) if header else None
     ecog_chain = wiring.ecog_lane(ecog.spec, plan, baseline)
     with working("loading Whisper"):
-        embedding = wiring.embedding_for(header, config.whisper) if header else wiring.embedding_of(config.whisper)
+        embedding = whisper.result()
     adaptive = AdaptedModel(model) if model else None
     delays = wiring.delays_for(config, header)
     sound_chain = wiring.sound_lane(sound.spec, config.sound.channel, embedding, adaptive, delays["sound"])
@@ -94,8 +96,12 @@ def open_session(
     return Session(engine, header, embedding, (sound, ecog), plan)
 
 
+def _embedding(config: Config, header: ModelHeader | None) -> wiring.Embedding:
+    return wiring.embedding_for(header, config.whisper) if header else wiring.embedding_of(config.whisper)
+
+
 def _check_sound(spec: Spec, channel: str | int) -> None:
-    """The sound lane's own demands, before the time that loading Whisper takes."""
+    """The sound lane's own demands."""
     channel_number(spec, channel)
     try:
         Resample(spec.rate_hz)
