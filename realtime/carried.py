@@ -15,6 +15,7 @@ from realtime.state import load_state, save_state
 from realtime.zscore import ZScoreState
 
 SCORE, ADAPTATION = "score", "adaptation"
+KEPT_SHARE = 0.02  # of the time that keeping state may take
 
 
 @dataclass
@@ -58,6 +59,19 @@ class AdaptationRest:
 class _Second:
     second: int
     sums: np.ndarray[Any, Any]
+
+
+class Pace:
+    """When state is to be kept again: every `every_s`, and later where keeping it took long, as on a slow disk."""
+
+    def __init__(self, every_s: float):
+        self._every_s, self._next_s = every_s, 0.0
+
+    def due(self, now_s: float) -> bool:
+        return now_s >= self._next_s
+
+    def kept(self, began_s: float, ended_s: float) -> None:
+        self._next_s = ended_s + max(self._every_s, (ended_s - began_s) / KEPT_SHARE)
 
 
 class StateFolder:

@@ -14,7 +14,7 @@ import numpy as np
 from realtime.adapting import Adapter
 from realtime.align import Aligner
 from realtime.block import Block, Mask, bad_samples
-from realtime.carried import ScoreRest, StateFolder
+from realtime.carried import Pace, ScoreRest, StateFolder
 from realtime.score import Score, ScoreState
 from realtime.states import LISTENING, SHAM, Timeline
 
@@ -56,7 +56,7 @@ class Scorer:
         self._before: ScoreRest | None = None
         self._silent = Block(np.zeros((0, 1), np.float32), np.zeros(0))
         self._shift = 0  # from the aligned rows' index to the score's, which goes on over a restart
-        self._kept_s = 0.0
+        self._pace = Pace(KEEP_EVERY_S)
         self._thread = threading.Thread(target=self._run, name="score", daemon=True)
 
     def keep_in(self, folder: StateFolder) -> None:
@@ -161,11 +161,11 @@ class Scorer:
 
     def _keep(self, state: ScoreState, newest_time_s: float) -> None:
         now_s = time.monotonic()
-        if self._folder is not None and now_s - self._kept_s >= KEEP_EVERY_S:
-            self._kept_s = now_s
+        if self._folder is not None and self._pace.due(now_s):
             self._folder.save_score(state, newest_time_s)
             if self._adapter is not None and (self._adapter.on or self._adapter.state.learnt):
                 self._folder.save_adaptation(self._adapter.state, self._adapter.on)
+            self._pace.kept(now_s, time.monotonic())
 
 
 def only(aligned: Block, counts: Mask) -> Block:

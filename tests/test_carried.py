@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from realtime.block import Block
-from realtime.carried import LaneState, StateFolder
+from realtime.carried import LaneState, Pace, StateFolder
 from realtime.repair import RepairState
 from realtime.score import Score
 from realtime.scoring import Scorer
@@ -47,6 +47,7 @@ def scored(folder: Path, start_s: float, stop_s: float) -> list[Block]:
 
 def test_the_score_goes_on_over_a_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("realtime.scoring.KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr("realtime.carried.KEPT_SHARE", 1e9)
     scored(tmp_path, 0.0, 70.3)
     after = scored(tmp_path, 75.6, 100.0)
     whole, state = Score(), Score().initial_state()
@@ -61,8 +62,18 @@ def test_the_score_goes_on_over_a_death(tmp_path: Path, monkeypatch: pytest.Monk
     assert np.isfinite(found[0]).all(), "a score at once, not after another half minute"
 
 
+def test_state_is_kept_rarely_where_that_takes_long() -> None:
+    pace = Pace(2.0)
+    assert pace.due(100.0)
+    pace.kept(100.0, 100.01)
+    assert (pace.due(102.0), pace.due(102.02)) == (False, True)
+    pace.kept(103.0, 104.0)
+    assert (pace.due(153.0), pace.due(154.1)) == (False, True), "a second of keeping in fifty"
+
+
 def test_another_montage_or_clock_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("realtime.scoring.KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr("realtime.carried.KEPT_SHARE", 1e9)
     scored(tmp_path, 60.0, 100.0)
     assert np.isnan(scored(tmp_path, 0.0, 20.0)[0].data).all(), "time went back"
 
