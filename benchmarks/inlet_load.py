@@ -13,6 +13,8 @@ from realtime.clock import Clock
 from realtime.ring import Cursor, Ring
 from realtime.sources.lsl import Counts, LslInlet, StreamQuery, pump
 
+MOST_ROWS = 8192  # at once: one that fell behind must not fall further behind over one large copy
+
 
 class Reader(threading.Thread):
     """Reads a ring to its end as a lane does, and checks the counter in channel 0."""
@@ -25,7 +27,7 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         while self._cursor.wait(0.2) or not self._ring.closed:
-            block = self._cursor.read()
+            block = self._cursor.read(MOST_ROWS)
             if not len(block):
                 continue
             if self.first < 0:

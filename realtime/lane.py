@@ -19,6 +19,7 @@ from realtime.sources.pump import Arrivals, Counts, Event, Inlet, pump
 from realtime.stage import Chain
 
 WARM_UP_S = 3.0
+LONGEST_STEP_S, LONGEST_STEPS = 10.0, 2  # of warming up: the second finds all that the first left
 LONGEST_AWAY_S = 3600.0  # after a longer time, or with another clock, nobody can say what was missed
 KEEP_S = 0.1  # of the newest rows when a lane skips
 
@@ -101,12 +102,20 @@ class Lane:
         return self._kept
 
     def warm_up(self) -> None:
-        """Step the chain over silence, in live-sized pieces, so that the first real row meets no first call."""
-        rows = round(WARM_UP_S * self.spec.rate_hz)
-        quiet = regular(np.zeros((rows, len(self.spec.channels)), np.float32), self.spec.rate_hz)
-        state, piece = self.chain.initial_state(), max(1, round(0.01 * self.spec.rate_hz))
-        for start in range(0, rows, piece):
-            _, state = self.chain.step(quiet.rows(start, start + piece), state)
+        """Step the chain over silence, so that the first real row meets no first call and memory no first largest step.
+
+        In live-sized pieces, then as it would catch up from the longest backlog.
+        """
+        rate_hz = self.spec.rate_hz
+        piece, longest = max(1, self._rows(0.01)), min(self._backlog_rows, self._rows(LONGEST_STEP_S))
+        state, index = self.chain.initial_state(), 0
+        for rows in [piece] * (self._rows(WARM_UP_S) // piece) + [longest] * LONGEST_STEPS:
+            quiet = np.zeros((rows, len(self.spec.channels)), np.float32)
+            _, state = self.chain.step(regular(quiet, rate_hz, index / rate_hz, index), state)
+            index += rows
+
+    def _rows(self, seconds: float) -> int:
+        return round(seconds * self.spec.rate_hz)
 
     def start(self, stop: threading.Event) -> None:
         """Start both threads; the lane ends when `stop` is set and the ring is read empty."""

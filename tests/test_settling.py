@@ -106,7 +106,8 @@ def differences(one: Rig, script: Script) -> tuple[np.ndarray, np.ndarray]:
     inserted = len(signal) > len(one.signal)
     expected_at -= inserted * (expected_at > FAULT_S * one.rate_hz)
     since = positions / one.rate_hz - (FAULT_S if len(blocks) < 2 else float(blocks[-1].data[0, 0]) / one.rate_hz)
-    positions, rows, since = positions[since > 0], rows[since > 0], since[since > 0]
+    after = (since > 0) & (positions < END_S * one.rate_hz)  # rows on both sides of a clock that was set are on neither
+    positions, rows, since = positions[after], rows[after], since[after]
     places = np.abs(expected_at[None, :] - positions[:, None]).argmin(axis=1)
     late = np.abs(expected_at[places] - positions) / one.rate_hz
     assert len(since) > 200
