@@ -100,12 +100,8 @@ class Engine:
         self._warm = False
         self.sound = self._lane("sound", sound, self._publish_predicted)
         self.ecog = self._lane("ecog", ecog, self._publish_observed)
-<<<<<<< HEAD
         self._spectrum = self._watch_spectrum()
-        self._state = state
-=======
         self._state, self._pace = state, Pace(0.5 * STATE_EVERY_S)  # asked once in STATE_EVERY_S
->>>>>>> c88c427 (State is kept in at most 2 % of the time; rows after each fault against an unbroken run)
         self._take_over()
         self._heart = threading.Thread(target=self._beat, name="status", daemon=True)
 
