@@ -55,5 +55,5 @@ class Choice:
             region = inside[self.region % len(inside)]
             self.said = region
             return [name for name in names if regions.get(name) == region][:MOST]
-        self.said = "the best" if self.mode != "region" else "no regions known: the best"
+        self.said = "no regions known: the best" if self.mode == "region" else ""
         return choose(names, scores, self.pinned, shown, self.count)

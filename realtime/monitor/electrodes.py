@@ -39,6 +39,7 @@ class Electrodes:
         self._bar = pg.ColorBarItem(values=(0.0, 0.5), colorMap=self._colours, interactive=False, width=14)
         self._bar.getAxis("right").setStyle(tickFont=font())
         self._bar.getAxis("right").setTextPen(theme.text)
+        self._bar.getAxis("right").setWidth(34)
         self._item.layout.addItem(self._bar, 2, 5)
         self._scores: dict[str, float] = {}
         self._unfit: dict[str, str] = {}

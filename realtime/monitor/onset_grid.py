@@ -32,7 +32,7 @@ class OnsetGrid:
         self._item.layout.setContentsMargins(6, 2, 8, 8)
         self.frames = pg.PlotCurveItem(pen=pg.mkPen(theme.faint, width=1), connect="pairs")
         self.others = pg.PlotCurveItem(pen=pg.mkPen(theme.text, width=1))
-        self.shown = pg.PlotCurveItem(pen=pg.mkPen(theme.observed, width=2))
+        self.shown = pg.PlotCurveItem(pen=pg.mkPen(theme.observed, width=1))
         for curve in (self.frames, self.others, self.shown):
             self._item.addItem(curve)
         self.widget.hovered.connect(self._hovered)
@@ -56,7 +56,7 @@ class OnsetGrid:
         self._drawn = new
         self._names, self._places, self._onsets = average.channels, places, average.onsets
         self._mean, self._lags_s = average.mean(), average.lags_s
-        self.height_sd = lane_height([4.0 * self._mean]) / 4.0
+        self.height_sd = lane_height([4.0 * self._mean]) / 8.0  # of half a lane
         (left, bottom), (right, top) = places.min(axis=0), places.max(axis=0)
         self._item.setRange(xRange=(left - 0.55, right + 0.55), yRange=(bottom - 0.55, top + 0.55), padding=0)
         bright = np.isin(self._names, list(shown))

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtWidgets import QHBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from realtime.block import Floats
 from realtime.monitor.curves import polyline
-from realtime.monitor.picture import make_plot, set_title
+from realtime.monitor.picture import make_plot
 from realtime.monitor.spectra import Spectra, verdict_words, verdicts
 from realtime.monitor.theme import Theme
 
@@ -24,10 +24,19 @@ class Spectrum:
         self._theme = theme
         self.wrong: dict[str, str] = {}
         self.widget = QWidget()
-        row = QHBoxLayout(self.widget)
+        self.says = QLabel("Raw power: none received")
+        self.says.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.says.setContentsMargins(8, 4, 8, 0)
+        self.says.setStyleSheet(f"background: {theme.panel}")
+        row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(0)
-        curves = make_plot(theme, "Raw power: none received", "frequency (Hz)", "power (dB)")
+        column = QVBoxLayout(self.widget)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.says)
+        column.addLayout(row, 1)
+        curves = make_plot(theme, "", "frequency (Hz)", "power (dB)")
         self._item = curves.getPlotItem()
         self._item.getAxis("left").setWidth(62)
         self._item.setXRange(0.0, 250.0, padding=0.01)
@@ -44,6 +53,8 @@ class Spectrum:
         self._image_item.invertY(True)
         self.picture = pg.ImageItem(axisOrder="col-major", lut=pg.colormap.get("viridis").getLookupTable(nPts=256))
         self._image_item.addItem(self.picture)
+        for item in (self._item, self._image_item):
+            item.setTitle(None)
         row.addWidget(curves, 62)
         row.addWidget(image, 38)
         self._drawn: object = None
@@ -71,9 +82,9 @@ class Spectrum:
         self._item.setYRange(float(low) - 5.0, float(high) + 5.0, padding=0)
         self._draw_picture(bins_hz, powers, float(low), float(high))
         said = verdict_words(self.wrong, len(spectra.names))
-        theme = self._theme
-        words = f"<span style='color:{theme.bad}'><b>{said}</b></span>" if said else "nothing stands out"
-        set_title(self._item, theme, f"Raw power: {words}")
+        words = f"<span style='color:{self._theme.bad}'><b>{said}</b></span>" if said else "nothing stands out"
+        self.says.setText(f"Raw power: {words}")
+        self.says.setToolTip(said)
 
     def _draw_picture(self, bins_hz: Floats, powers: Floats, low: float, high: float) -> None:
         step_hz = float(bins_hz[1] - bins_hz[0]) if len(bins_hz) > 1 else 1.0
