@@ -246,6 +246,7 @@ def test_states_markers_and_voices_are_shown_when_told(qtbot: Any, pair: tuple[A
     engine.say("state", state="speaking", time_s=begin_s + 1.0)
     engine.say("marker", text="stim on at electrode 3", at_s=begin_s + 0.25)
     engine.facts = {
+        "state": "speaking",  # as the events say
         "recording": {"on": True, "file": "a.xdf", "bytes": 5, "free_bytes": 9, "sound": True},
         "regions": {"LT1": "STG", "LT4": "STG"},
         "delays": {"sound": 0.01, "ecog": 0.002},
@@ -264,3 +265,7 @@ def test_states_markers_and_voices_are_shown_when_told(qtbot: Any, pair: tuple[A
     assert "STG" in window.traces._item.titleLabel.text
     assert window.health.voices.isVisible()
     assert "sound 10.0 ms, ecog 2.0 ms" in window.health.who.text()
+    engine.facts = {"state": "silence"}  # of which no event was heard
+    engine.say_settings()
+    qtbot.waitUntil(lambda: window.client.states[-1][1] == "silence", timeout=30_000)
+    assert len(window.client.states) == 3

@@ -237,6 +237,7 @@ class Client:
             event = {"time": self.now_s(), **json.loads(text)}
             if event.get("event") == "settings":
                 self.settings = read_settings(event)
+                self._follow_state(event)
                 return
             timed = read_timed(event)
             if timed is not None:
@@ -245,6 +246,16 @@ class Client:
             message = f"the engine's status is not understood: {text[:80]!r}"
             event = {"event": "warning", "time": self.now_s(), "message": message}
         self._add(event)
+
+    def _follow_state(self, settings: Event) -> None:
+        """The state that the settings tell, where the event of its beginning was before our time."""
+        state, at_s = settings.get("state"), settings.get("time")
+        if (
+            isinstance(state, str)
+            and isinstance(at_s, int | float)
+            and (not self.states or self.states[-1][1] != state)
+        ):
+            self.states.append((float(at_s), state))
 
     def _add(self, event: Event) -> None:
         self.events.append(event)

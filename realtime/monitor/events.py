@@ -11,7 +11,7 @@ from realtime.monitor.client import Client
 from realtime.monitor.theme import Theme
 
 SHOWN = 200
-FOR_REPLAY = ("offset",)  # comes often and says nothing to people
+FOR_REPLAY = ("offset", "hush")  # comes often and says nothing to people
 
 
 class Events:

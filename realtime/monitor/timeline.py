@@ -32,7 +32,8 @@ class Timeline:
     def __init__(self, item: Any, theme: Theme) -> None:
         self._item = item
         self._theme = theme
-        colours = {"listening": theme.good, "speaking": theme.heads[4], "silence": theme.dim, "stimulation": theme.bad}
+        others = {"silence": theme.dim, "stimulation": theme.bad, "sham": theme.heads[3]}
+        colours = {"listening": theme.good, "speaking": theme.heads[4], **others}
         self.bars = {state: pg.PlotCurveItem(pen=pg.mkPen(c, width=5), connect="pairs") for state, c in colours.items()}
         self.lines = pg.PlotCurveItem(pen=pg.mkPen(theme.text, width=1), connect="pairs")
         self.labels = [pg.TextItem("", color=theme.text, anchor=(0.0, 0.0)) for _ in range(MOST_LABELS)]
