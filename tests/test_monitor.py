@@ -310,6 +310,7 @@ def test_ten_thousand_redraws_keep_memory(qtbot: Any, window: Any, name: str) ->
             engine.push_block(first)
             engine.push_observed(first)
         engine.push_score(row)
+        engine.push_spectrum(row)
         row += count
 
     feed(1000)
