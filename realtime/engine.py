@@ -196,6 +196,10 @@ class Engine:
             for lane in (self.sound, self.ecog)
         }
 
+    def ages_s(self) -> dict[str, float]:
+        """Seconds since the last row of each source arrived; NaN before the first."""
+        return {lane.name: self._now() - lane.arrivals.newest_s() for lane in (self.sound, self.ecog)}
+
     def clocks(self) -> dict[str, dict[str, float]]:
         """How each lane's source keeps time: faster than stated by ppm, stamps that jitter by ms, offset in seconds."""
         return {

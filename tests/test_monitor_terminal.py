@@ -27,13 +27,17 @@ def engine(score: Block | None, lost: int = 0) -> Any:
     clock = {"rate_ppm": -31.4, "jitter_ms": 0.52, "offset_s": 0.0}
     names = tuple(f"G{k}" for k in range(64))
     return SimpleNamespace(
-        settings=SimpleNamespace(name="corticast", electrodes=names),
+        settings=SimpleNamespace(
+            name="corticast", electrodes=names, facts={"simulated": True, "delays": {"sound": None}}
+        ),
+        ages_s=lambda: {"sound": 0.04, "ecog": 7.3},
+        adapter=None,
         samples=lambda: samples,
         telemetry=telemetry,
         clocks=lambda: {"sound": clock, "ecog": clock},
         score=score,
         failed=threading.Event(),
-        facts_now={},
+        facts_now={"recording": {"on": True, "bytes": 12_300_000, "free_bytes": 45e9}},
     )
 
 
@@ -54,6 +58,9 @@ def test_health_fits_and_names_the_ten_best(width: int) -> None:
     assert max(len(line) for line in lines) <= width
     assert lines[0].startswith("corticast: 12 s")
     assert next(line for line in lines if line.startswith("ecog")).split()[:5] == ["ecog", "9", "12", "0", "-31"]
+    assert next(line for line in lines if line.startswith("ecog")).endswith("7.3 s")
+    said = "SIMULATED PATIENT; streams 1 of 2; recording on, 12.3 MB, 45 GB left; adaptation off; delay not measured"
+    assert said in " ".join(line.strip() for line in lines)
     assert "latency p50 79.9 ms" in text
     best = np.argsort(-np.nan_to_num(r, nan=-9.0))[:10].tolist()
     words = " ".join(lines[-2:]).split()

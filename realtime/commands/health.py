@@ -11,6 +11,7 @@ from rich.text import Text
 
 from realtime.engine import Engine
 from realtime.score import NOT_ENOUGH, SILENT, score_words
+from realtime.sources.pump import SILENT_S
 from realtime.telemetry import Latencies, Telemetry
 
 BEST = 10
@@ -23,21 +24,49 @@ NO_SCORE = {
 
 def health(engine: Engine, seconds: float) -> Group:
     """What came in, how late predictions leave, and the best electrodes by running score."""
-    lanes = Table("", "received", "lost", "skipped", "rate off by", "jitter", box=None, pad_edge=False)
+    lanes = Table("", "received", "lost", "skipped", "rate off by", "jitter", "last row", box=None, pad_edge=False)
     for column in lanes.columns[1:]:
         column.justify = "right"
-    clocks = engine.clocks()
+    clocks, ages_s = engine.clocks(), engine.ages_s()
     for lane, counts in engine.samples().items():
         wrong = [_wrong(counts[key]) for key in ("lost", "skipped")]
         clock = (f"{clocks[lane]['rate_ppm']:+.0f} ppm", f"{clocks[lane]['jitter_ms']:.1f} ms")
-        lanes.add_row(lane, str(counts["received"]), *wrong, *clock)
+        lanes.add_row(lane, str(counts["received"]), *wrong, *clock, _age(ages_s[lane]))
     name = Text(f"{engine.settings.name}: {seconds:.0f} s", style="bold")
     for key, value in shown_facts(engine.facts_now):
         name.append(f"  {key}: {value}")
     if engine.failed.is_set():
         name.append("  a lane has stopped", style="bold red")
     adapting = [Text(line)] if (line := adaptation_line(engine)) else []
-    return Group(name, lanes, Text(latency_line(engine.telemetry.sound)), *adapting, best_table(engine))
+    latency = Text(latency_line(engine.telemetry.sound))
+    return Group(name, Text(standing_line(engine)), lanes, latency, *adapting, best_table(engine))
+
+
+def standing_line(engine: Engine) -> str:
+    """What is simulated, connected, recorded, adapted and measured."""
+    facts = {**engine.settings.facts, **engine.facts_now}
+    ages_s = engine.ages_s()
+    well = sum(age_s < SILENT_S for age_s in ages_s.values())
+    known = [f"{name} {1e3 * s:.1f} ms" for name, s in (facts.get("delays") or {}).items() if s is not None]
+    parts = ["SIMULATED PATIENT"] if facts.get("simulated") else []
+    parts += [f"streams {well} of {len(ages_s)}", f"recording {recording_words(facts.get('recording') or {})}"]
+    adapting = engine.adapter is not None and engine.adapter.facts["adaptation"]
+    return "; ".join(
+        [*parts, f"adaptation {'on' if adapting else 'off'}", f"delay {', '.join(known) or 'not measured'}"]
+    )
+
+
+def recording_words(recording: dict[str, Any]) -> str:
+    """On or off, with the size of the file and what is left of its disk."""
+    if not recording.get("on"):
+        return "off"
+    return f"on, {recording['bytes'] / 1e6:.1f} MB, {recording['free_bytes'] / 1e9:.0f} GB left"
+
+
+def _age(age_s: float) -> Text:
+    if np.isnan(age_s):
+        return Text("-")
+    return Text(f"{age_s:.1f} s", style="bold red" if age_s > SILENT_S else "")
 
 
 def shown_facts(facts: dict[str, Any]) -> list[tuple[str, str]]:

@@ -73,6 +73,11 @@ class Arrivals:
             self._starts[slot], self._ends[slot], self._at[slot] = start, end, arrival_s
             self._count += 1
 
+    def newest_s(self) -> float:
+        """When the newest row arrived; NaN before the first."""
+        with self._lock:
+            return float(self._at[(self._count - 1) % self._capacity]) if self._count else np.nan
+
     def lookup(self, index: int) -> float | None:
         """When the row of this stream index arrived; None if it never did or that is too long ago."""
         with self._lock:
