@@ -119,7 +119,9 @@ class EcogPlan:
         said = [names[bad] if bad in names else labels.get(bad) for bad in self.bad]
         for bad, place in zip(self.bad, said, strict=True):
             if place is None:
-                channel_number(replace(spec, channels=(*names, *labels)), bad)  # raises, with what there is
+                channel_number(
+                    replace(spec, channels=tuple(dict.fromkeys((*names, *labels)))), bad
+                )  # raises, with what there is
         marked = [i for i, one in enumerate(contacts) if one.bad]
         return sorted({*(i for i in said if i is not None), *marked})
 
