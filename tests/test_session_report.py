@@ -87,7 +87,7 @@ def test_the_folder_says_what_was_run(session: Path) -> None:
     events = [json.loads(line) for line in (session / EVENTS).read_text(encoding="utf-8").splitlines()]
     kinds = [event["event"] for event in events]
     assert kinds.count("settings") == 1
-    assert [event["state"] for event in events if event["event"] == "state"] == ["speaking", "listening"]
+    assert [event["state"] for event in events if event["event"] == "state"] == ["listening", "speaking", "listening"]
     assert [event["text"] for event in events if event["event"] == "marker"] == ["trial 1"]
     assert kinds[-1] == "stopped"
     text = (session / CLOSING_TEXT).read_text(encoding="utf-8")

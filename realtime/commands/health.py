@@ -74,6 +74,7 @@ def shown_facts(facts: dict[str, Any]) -> list[tuple[str, str]]:
     watched = facts.get("watch") or {}
     level = watched.get("level_db")
     found = [("state", str(facts["state"]))] if "state" in facts else []
+    found += [("recording", "voices")] if facts.get("recording_voices") else []
     return found + (
         [(str(watched["stream"]), "no level yet" if level is None else f"{level:.0f} dBFS")] if watched else []
     )

@@ -82,6 +82,11 @@ class Markers(Companion):
         super().__init__(name, tell, network)
         self.names, self.timeline, self.now = names, timeline, now
 
+    def run(self, stop: threading.Event) -> None:
+        """Tells the first state too: a recording without a configuration needs it."""
+        self.tell({"event": "state", "state": self.timeline.start, "time_s": self.now()})
+        super().run(stop)
+
     def take(self, reader: Reader, values: Any, times: Any) -> None:
         for value, time_s in zip(values, times.tolist(), strict=True):
             text = str(value if reader.is_text else float(np.ravel(value)[0]))
