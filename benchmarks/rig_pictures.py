@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.text import Text
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from scipy.io import wavfile
 from scipy.signal import butter, sosfilt
 
@@ -98,17 +98,23 @@ def replayed(folder: Path, name: str) -> Iterator[None]:
 def corticast(folder: Path, *words: str) -> str:
     """What the command prints, with the command itself above."""
     command = [sys.executable, "-m", "realtime.cli", *words]
+    wide = {**os.environ, "COLUMNS": "118"}
     found = subprocess.run(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command, cwd=folder, env=wide, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     return f"$ corticast {' '.join(words)}\n{found.stdout}"
 
 
 def picture(text: str, path: Path) -> None:
-    with tempfile.TemporaryFile("w") as nowhere:
-        console = Console(record=True, width=110, file=nowhere, markup=False)
-        console.print(Text(text.strip()))
-        console.save_svg(str(path), title="simulated patient")
+    """The text as a terminal shows it."""
+    lines = text.rstrip().splitlines()
+    width = max(len(line) for line in lines)
+    figure = Figure(figsize=(0.085 * width + 0.3, 0.185 * len(lines) + 0.45), facecolor="#1e2127")
+    words = {"family": "DejaVu Sans Mono", "fontsize": 10, "color": "#d7dae0"}
+    figure.text(0.15 / figure.get_figwidth(), 1 - 0.3 / figure.get_figheight(), "\n".join(lines), va="top", **words)
+    figure.text(0.5, 0.998, "simulated patient", va="top", ha="center", fontsize=7, color="#8a919e")
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -123,21 +129,21 @@ def main() -> None:
     save_folder(replace(live, streams={"ecog": live.streams["ecog"]}), folder / "ecog_alone")
     other = patient(CALIBRATION_S + SESSION_S, SHAM_S, 3).streams["sound"].data[:, 0]
     wavfile.write(folder / "other-speech.wav", round(SOUND_HZ), other)
-    picture(corticast(folder, "montage", "calibration", "--out", "montage.csv"), pictures / "rig-montage.svg")
+    picture(corticast(folder, "montage", "calibration", "--out", "montage.csv"), pictures / "rig-montage.png")
     config = folder / "live.toml"
     config.write_text(CONFIG.format(model=""), encoding="utf-8")
     fit = corticast(folder, "fit", "calibration", "--config", "live.toml", "--out", "patient.safetensors", "--quick")
     print(fit)
     config.write_text(CONFIG.format(model='file = "patient.safetensors"'), encoding="utf-8")
     with replayed(folder, "live"):
-        picture(corticast(folder, "check", "live.toml"), pictures / "rig-check.svg")
+        picture(corticast(folder, "check", "live.toml"), pictures / "rig-check.png")
     words = ("run", "live.toml", "--record", "session.xdf", "--no-monitor", "--session", "sessions/first")
     with replayed(folder, "live"):
         print(corticast(folder, *words, "--seconds", f"{SESSION_S - 15:.0f}"))
-    picture(corticast(folder, "report", "sessions/first"), pictures / "rig-report.svg")
+    picture(corticast(folder, "report", "sessions/first"), pictures / "rig-report.png")
     with replayed(folder, "ecog_alone"):
         sham = corticast(folder, "sham", "live.toml", "other-speech.wav", "--seconds", f"{SHAM_S:.0f}")
-    picture(sham, pictures / "rig-sham.svg")
+    picture(sham, pictures / "rig-sham.png")
 
 
 if __name__ == "__main__":

@@ -113,8 +113,8 @@ def listen(config: Config, sound: RecordedStream, seconds_: float) -> tuple[tupl
                     break
                 progress((second + 1) / seconds_)
     finally:
-        stop.set()
         session.engine.stop()
+        stop.set()
         sending.join(10.0)
     return session.engine.settings.electrodes, aligned
 
