@@ -110,8 +110,8 @@ def picture(text: str, path: Path) -> None:
     lines = text.rstrip().splitlines()
     width = max(len(line) for line in lines)
     figure = Figure(figsize=(0.085 * width + 0.3, 0.185 * len(lines) + 0.45), facecolor="#1e2127")
-    words = {"family": "DejaVu Sans Mono", "fontsize": 10, "color": "#d7dae0"}
-    figure.text(0.15 / figure.get_figwidth(), 1 - 0.3 / figure.get_figheight(), "\n".join(lines), va="top", **words)
+    x, y = 0.15 / figure.get_figwidth(), 1 - 0.3 / figure.get_figheight()
+    figure.text(x, y, "\n".join(lines), va="top", family="DejaVu Sans Mono", fontsize=10, color="#d7dae0")
     figure.text(0.5, 0.998, "simulated patient", va="top", ha="center", fontsize=7, color="#8a919e")
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=110)
