@@ -161,7 +161,7 @@ def _client(workers: int, scheduler: str | None) -> Any:
     import dask
     from distributed import Client
 
-    dask.config.set({"distributed.worker.daemon": False, "distributed.comm.timeouts.connect": "10s"})
+    dask.config.set({"distributed.worker.daemon": False, "distributed.comm.timeouts.connect": "60s"})
     if scheduler is None:
         return Client(  # type: ignore[no-untyped-call]
             n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50

@@ -106,6 +106,16 @@ def content_key(*arrays: np.typing.NDArray[np.generic]) -> str:
     return digest.hexdigest()[:16]
 
 
+def segments_key(segments: Sequence[Segment]) -> list[str]:
+    """Names what segments hold: observed, bad, sound."""
+    sounds = {id(s.sound): s.sound.data for s in segments if s.sound is not None}
+    return [
+        content_key(*(s.observed for s in segments)),
+        content_key(*(s.bad for s in segments)),
+        content_key(*(s.times for s in segments), *sounds.values()),
+    ]
+
+
 def load_patients(options: argparse.Namespace, config: Config | None) -> list[Patient]:
     """Every recording through the live chains, grouped by patient."""
     phones = _given("--phones", options.phones, options.recordings)

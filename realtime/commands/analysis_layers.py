@@ -14,7 +14,7 @@ from encoders.analysis.sweep import Cell, gather, make_cell, run_cells
 from encoders.bootstrap import r_draws
 from encoders.evaluation import correlation, shift_null
 from realtime.block import Floats
-from realtime.commands.analysis_data import Patient, content_key, heard
+from realtime.commands.analysis_data import Patient, heard, segments_key
 from realtime.commands.analysis_features import Family, families_of, features_of, observed_file
 from realtime.commands.analysis_setup import Setup
 from realtime.commands.analysis_store import Result, Store
@@ -34,12 +34,12 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
     facts: dict[str, Any] = {"seconds": round(seconds, 1), "electrodes": patient.electrodes}
     if seconds < LEAST_S:
         return Result({**facts, "too_little": too_little(seconds)})
-    one = heard(segments)
     families = families_of(setup.whispers)
-    key = [VERSION, content_key(one.observed, one.bad), content_key(*(s.sound.data for s in segments if s.sound)),
+    key = [VERSION, segments_key(segments),
            setup.facts(), str(LAGGED)]  # fmt: skip
 
     def make() -> Result:
+        one = heard(segments)
         cells = _cells(patient, one, families, setup, store)
         every = [cell for some in cells.values() for cell in some]
         with working(f"{patient.name}: {len(every)} fits of layers") as progress:

@@ -10,7 +10,7 @@ from encoders.analysis.lagged import LAGGED, folds_of
 from encoders.analysis.paired import overall_p, paired_p
 from encoders.analysis.sweep import TIME_MODELS, gather, make_cell, run_cells
 from encoders.evaluation import benjamini_hochberg
-from realtime.commands.analysis_data import Patient, content_key, heard
+from realtime.commands.analysis_data import Patient, heard, segments_key
 from realtime.commands.analysis_features import Family, features_of, observed_file
 from realtime.commands.analysis_layers import LEAST_S, scores, too_little
 from realtime.commands.analysis_setup import Setup
@@ -39,11 +39,11 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
     }
     if seconds < 2 * LEAST_S:
         return Result({**facts, "too_little": too_little(seconds)})
-    one = heard(segments)
-    key = [VERSION, content_key(one.observed, one.bad), content_key(*(s.sound.data for s in segments if s.sound)),
+    key = [VERSION, segments_key(segments),
            setup.facts(), setup.epochs, str(LAGGED)]  # fmt: skip
 
     def make() -> Result:
+        one = heard(segments)
         family = Family(whisper.name, "causal", (layer,))
         features = features_of(family, segments, {whisper.name: whisper}, setup.streaming, store)[layer]
         observed, whole = observed_file(one, store), (0, len(patient.electrodes))
