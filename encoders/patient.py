@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ import scipy.fft
 from scipy.interpolate import CubicSpline
 from scipy.special import polygamma
 
+from encoders.patient_ceiling import Response, ratio, reliability
 from encoders.patient_drive import (
     fit_gate,
     fit_projection,
@@ -42,8 +43,9 @@ from encoders.patient_noise import (
     mixing,
     noise,
 )
+from encoders.patient_rig import RigConfig, SessionBlock, contaminated_electrodes, heard, in_the_cable, rig_artefacts
 from encoders.phones import PHONE_CLASS, PhoneAlignment
-from realtime.block import Block, Mask, bad_samples, regular
+from realtime.block import Block, bad_samples, regular
 from realtime.stage import Chain, Stage
 
 Values = npt.NDArray[np.float64]
@@ -61,7 +63,7 @@ FIRST_GUESS = 0.94  # of what theory says about that chain: measured
 @dataclass(frozen=True)
 class PatientConfig:
     """Electrode counts by kind; what is left over is undriven, one of them dead. lag_s, ceiling, memory_s: ranges that
-    each electrode's are drawn from."""
+    each electrode's are drawn from. rig: what else a rig's recording holds, nothing by default."""
 
     electrodes: int = 64
     rate_hz: float = 1000.0
@@ -75,6 +77,7 @@ class PatientConfig:
     ceiling: tuple[float, float] = (0.3, 0.8)
     memory_s: tuple[float, float] = (1.5, 4.0)
     artefacts: bool = True
+    rig: RigConfig = field(default_factory=RigConfig)
 
     def __post_init__(self) -> None:
         driven = self.layer_driven + self.phone_driven + self.onset_driven + self.history_driven
@@ -127,7 +130,7 @@ class SimulatedPatient:
     """Electrodes with a fixed truth, fitted once to the stimuli that its scales come from.
 
     truth: one ElectrodeTruth per electrode, "G1" first. gain: (electrodes,) log power per SD of drive; a first guess
-    from theory until `calibrate` has measured it.
+    from theory until `calibrate` has measured it. contaminated: numbers of the electrodes with sound in their cable.
     """
 
     def __init__(self, config: PatientConfig, stimuli_for_statistics: Sequence[Stimulus]) -> None:
@@ -154,13 +157,17 @@ class SimulatedPatient:
 
         noise_sd = np.sqrt(polygamma(1, BAND_HZ * ROW_S))  # of the log of a mean square with 2 B T degrees of freedom
         ceilings = np.array([t.ceiling_drawn for t in self.truth])
-        self.gain = np.where(self._driven, _ratio(ceilings) * noise_sd * FIRST_GUESS, 0.0)
+        self.gain = np.where(self._driven, ratio(ceilings) * noise_sd * FIRST_GUESS, 0.0)
         self._carrier_uv = CARRIER_UV * rng.uniform(0.8, 1.2, config.electrodes)
         self._carrier_uv *= np.where(self._driven, 1.0, UNDRIVEN_SHARE)
         self._background_uv = BACKGROUND_UV * np.exp(rng.normal(0, 0.2, config.electrodes))
         self._hum_uv = HUM_UV * np.exp(rng.normal(0, 0.5, config.electrodes))
-        self._mixing = mixing(np.array([t.position_mm for t in self.truth]))
+        self._position_mm = np.array([t.position_mm for t in self.truth])
+        self._mixing = mixing(self._position_mm)
         self._alive = np.array([t.kind != "dead" for t in self.truth])
+        self.contaminated = contaminated_electrodes(
+            config.rig, self._driven, self._alive, self._position_mm, config.seed
+        )
 
     def _of(self, layer: int) -> list[int]:
         return [e for e, truth in enumerate(self.truth) if truth.layer == layer]
@@ -193,28 +200,36 @@ class SimulatedPatient:
 
     # ---- recording --------------------------------------------------------------------------------------------------
 
-    def record(self, stimulus: Stimulus, seed: int) -> Float32s:
+    def record(self, stimulus: Stimulus, seed: int, blocks: Sequence[SessionBlock] = ()) -> Float32s:
         """(samples, electrodes) float32 microvolts: simulated raw ECoG over the sound's duration.
 
-        The same seed gives the same bytes; another seed the same drive in other noise.
+        The same seed gives the same bytes; another seed the same drive in other noise. blocks: parts in which the
+        patient speaks or does not hear the sound; outside of them it listens.
         """
-        return self._record(self._amplitude(stimulus), seed, self.config.artefacts)
+        raw = self._record(self._amplitude(stimulus, blocks), seed, self.config.artefacts)
+        rig, rate_hz = self.config.rig, self.config.rate_hz
+        if self.contaminated:
+            cable = in_the_cable(stimulus.sound, SOUND_HZ, rate_hz, len(raw), rig.contamination_uv, blocks)
+            raw[:, self.contaminated] += cable[:, None]
+        for artefact in self._rig_artefacts(len(raw), seed):
+            _add(raw, artefact)
+        return raw
 
     def artefact_spans(self, stimulus: Stimulus, seed: int) -> list[tuple[float, float, list[int]]]:
         """(start_s, end_s, electrodes) of the artefacts in the recording of that seed."""
-        if not self.config.artefacts:
-            return []
-        return [a.span for a in self._artefacts(self._samples(stimulus), seed)]
+        samples = self._samples(stimulus)
+        own = self._artefacts(samples, seed) if self.config.artefacts else []
+        return [a.span for a in (*own, *self._rig_artefacts(samples, seed))]
 
     def _samples(self, stimulus: Stimulus) -> int:
         return round(len(stimulus.sound) / SOUND_HZ * self.config.rate_hz)
 
-    def _amplitude(self, stimulus: Stimulus) -> Float32s:
+    def _amplitude(self, stimulus: Stimulus, blocks: Sequence[SessionBlock] = ()) -> Float32s:
         """(samples, electrodes) amplitude of the carriers in microvolts, of the same mean power for every gain."""
         times_s = np.arange(stimulus.rows + 1) / ROW_HZ
         at = np.arange(self._samples(stimulus)) / self.config.rate_hz
         amplitude = np.empty((len(at), len(self.truth)), np.float32)
-        drive = self._drive_at(stimulus, times_s)
+        drive = self._drive_at(stimulus, times_s) * heard(blocks, times_s)[:, None]
         for part in np.array_split(np.arange(len(self.truth)), 8):
             log_power = self.gain[part] * CubicSpline(times_s, drive[:, part])(at)
             power = np.exp(np.clip(log_power, -6.0, 6.0))
@@ -234,7 +249,7 @@ class SimulatedPatient:
         raw += hum(rng, samples, self.config.rate_hz, self.config.mains_hz) @ self._hum_mixture(rng)
         if with_artefacts:
             for artefact in self._artefacts(samples, seed):
-                raw[artefact.start : artefact.start + len(artefact.shape)] += artefact.shape[:, None] * artefact.size_uv
+                _add(raw, artefact)
         raw[:, ~self._alive] = 0.0
         return raw
 
@@ -246,6 +261,10 @@ class SimulatedPatient:
     def _artefacts(self, samples: int, seed: int) -> list[Artefact]:
         rng = np.random.default_rng([self.config.seed, 2, seed])
         return artefacts(rng, samples, self.config.rate_hz, self._alive)
+
+    def _rig_artefacts(self, samples: int, seed: int) -> list[Artefact]:
+        rng = np.random.default_rng([self.config.seed, 4, seed])
+        return rig_artefacts(rng, samples, self.config.rate_hz, self.config.rig, self._alive, self._position_mm)
 
     # ---- ceilings ---------------------------------------------------------------------------------------------------
 
@@ -260,9 +279,9 @@ class SimulatedPatient:
         ceilings = np.array([t.ceiling_drawn for t in self.truth])
         for number in range(rounds):
             seeds = [PILOT_SEED + number * repeats + i for i in range(repeats)]
-            found = _reliability(self._repeats(stimulus, chain, seeds))
-            wanted = _ratio(ceilings) * drive_sd
-            change = np.clip(wanted / _ratio(np.clip(found, 0.05, 0.99)), 0.5, 2.0)
+            found = reliability(self._repeats(stimulus, chain, seeds))
+            wanted = ratio(ceilings) * drive_sd
+            change = np.clip(wanted / ratio(np.clip(found, 0.05, 0.99)), 0.5, 2.0)
             self.gain = np.where(self._driven, self.gain * change, 0.0)
 
     def responses(
@@ -307,22 +326,6 @@ class SimulatedPatient:
             yield from pool.map(one, seeds)
 
 
-@dataclass(frozen=True)
-class Response:
-    """observed: one recording through the chain. mean: (rows, electrodes) over repeats. used: where both count."""
-
-    observed: Block
-    mean: Values
-    used: Mask
-
-
-def ceilings(responses: Sequence[Response]) -> Values:
-    """(electrodes,) correlation of what was observed with the mean over repeats, over all responses' used rows."""
-    observed = np.concatenate([r.observed.data.astype(np.float64) for r in responses])
-    mean, used = (np.concatenate([getattr(r, name) for r in responses]) for name in ("mean", "used"))
-    return np.array([_correlation(observed[u, e], mean[u, e]) for e, u in enumerate(used.T)])
-
-
 PILOT_SEED, CEILING_SEED = 2**40, 2**41  # far from any recording's
 
 
@@ -360,37 +363,11 @@ def _draw_truth(config: PatientConfig, stimuli: Sequence[Stimulus], rng: np.rand
     return truth
 
 
+def _add(raw: Float32s, artefact: Artefact) -> None:
+    raw[artefact.start : artefact.start + len(artefact.shape)] += artefact.shape[:, None] * artefact.size_uv
+
+
 def _before_z_score(chain: Stage[Any]) -> Stage[Any]:
     if isinstance(chain, Chain) and chain.names[-1:] == ("z_score",):
         return Chain(list(zip(chain.names[:-1], chain.stages[:-1], strict=True)))
     return chain
-
-
-def _reliability(repeats: Iterator[Block]) -> Values:
-    """(electrodes,) root of the mean correlation between two repeats, from running sums over rows good in all."""
-    blocks = 0
-    rows = squares = np.zeros(0)
-    good = np.zeros(0, bool)
-    for block in repeats:
-        data = block.data.astype(np.float64)
-        rows, squares = (rows + data, squares + data**2) if blocks else (data, data**2)
-        good = (good & ~bad_samples(block)) if blocks else ~bad_samples(block)
-        blocks += 1
-    count = np.maximum(good.sum(axis=0), 1)
-    mean = np.where(good, rows, 0).sum(axis=0) / count / blocks
-    within = np.where(good, squares - rows**2 / blocks, 0).sum(axis=0) / count / (blocks - 1)  # noise variance
-    signal = np.where(good, (rows / blocks - mean) ** 2, 0).sum(axis=0) / count - within / blocks
-    reliability: Values = np.clip(signal / np.maximum(signal + within, 1e-12), 0, 1)
-    return np.sqrt(reliability)
-
-
-def _ratio(ceiling: Values) -> Values:
-    """Signal SD over noise SD that gives a ceiling."""
-    ratio: Values = ceiling / np.sqrt(1 - ceiling**2)
-    return ratio
-
-
-def _correlation(a: Values, b: Values) -> float:
-    if len(a) < 3 or a.std() < 1e-9 or b.std() < 1e-9:
-        return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])

@@ -19,6 +19,8 @@ COMMANDS = {
     "streams": "list the LSL streams on the network",
     "check": "look at a rig before a session: streams, hum, level, disk, latency",
     "montage": "write a first draft of a montage from a stream's channels",
+    "sync": "measure how late sound and amplifier stamp the same sound",
+    "contamination": "find electrodes that record the sound itself",
     "fit": "fit a model to calibration recordings",
     "evaluate": "score a model on recordings",
     "analyze": "tell which layers, phonemes and moments the electrodes follow, as a report",
@@ -68,7 +70,7 @@ def _command(name: str, words: Sequence[str]) -> int:
 
 
 def _help() -> str:
-    lines = [f"  {name:<10} {what}" for name, what in COMMANDS.items()]
+    lines = [f"  {name:<13} {what}" for name, what in COMMANDS.items()]
     return "\n".join(["usage: corticast COMMAND [--help]", "", *lines, "", "For research use, not a medical device."])
 
 

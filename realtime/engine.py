@@ -18,6 +18,7 @@ from realtime.carried import Pace, StateFolder
 from realtime.errors import UserError
 from realtime.lane import Lane, Publish, Step, marked
 from realtime.pick import Pick
+from realtime.rig_watch import RigWatch
 from realtime.score import score_words
 from realtime.scoring import Scorer
 from realtime.silence import Silence
@@ -101,6 +102,7 @@ class Engine:
         self.sound = self._lane("sound", sound, self._publish_predicted)
         self.ecog = self._lane("ecog", ecog, self._publish_observed)
         self._spectrum = self._watch_spectrum()
+        self.rig = RigWatch(settings.electrodes, self.sound, self.ecog, self._tell, self.facts_now)
         self._state, self._pace = state, Pace(0.5 * STATE_EVERY_S)  # asked once in STATE_EVERY_S
         self._take_over()
         self._heart = threading.Thread(target=self._beat, name="status", daemon=True)
@@ -147,6 +149,7 @@ class Engine:
         self._tell({"event": "started", "engine": self.settings.name})
         self.tell_settings()
         self.scorer.start()
+        self.rig.start()
         for lane in (self.sound, self.ecog):
             lane.start(self._stop)
         if self._spectrum is not None:
@@ -161,6 +164,7 @@ class Engine:
         for lane in (self.sound, self.ecog):
             lane.join(timeout_s)
         self.scorer.finish(timeout_s)
+        self.rig.finish(timeout_s)
         self._heart.join(timeout_s)
         if self._spectrum is not None:
             self._spectrum.join(timeout_s)
@@ -221,6 +225,7 @@ class Engine:
             self._push_telemetry(y, step, published)
         elif self._has_model:
             self._tell_silence(step)
+        self.rig.saw_sound(step)
         mel = step.blocks.get("mel")
         if mel is not None and len(mel):
             self.results.push_sound(sound_level_db(step.blocks["resample"].data), mel)
@@ -245,6 +250,7 @@ class Engine:
         self.telemetry.leads.predicted(y, published_s)
 
     def _publish_observed(self, y: Block, step: Step) -> None:
+        self.rig.saw_ecog(step)
         if not len(y):
             return
         if self._has_model:

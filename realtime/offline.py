@@ -49,9 +49,9 @@ def joined(blocks: Iterable[Block]) -> list[Block]:
     return [concat(run) for run in runs]
 
 
-def pieces(blocks: Sequence[Block], rate_hz: float) -> Iterator[Block]:
-    """The blocks' rows in order, 20 s at a time or less, none across a gap."""
-    rows = max(1, round(PIECE_S * rate_hz))
+def pieces(blocks: Sequence[Block], rate_hz: float, piece_s: float = PIECE_S) -> Iterator[Block]:
+    """The blocks' rows in order, piece_s at a time or less, none across a gap."""
+    rows = max(1, round(piece_s * rate_hz))
     return itertools.chain.from_iterable(
         (block.rows(start, start + rows) for start in range(0, len(block), rows)) for block in blocks
     )

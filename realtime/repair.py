@@ -19,8 +19,6 @@ class RepairState:
     held: Floats | None = None
     nan_samples: npt.NDArray[np.int64] | None = None
     filled_rows: int = 0
-    previous: Floats | None = None
-    unchanged: npt.NDArray[np.int64] | None = None
 
 
 class Repair:
@@ -29,8 +27,6 @@ class Repair:
     rate_hz: rows a second. fill_s: the longest gap that is filled.
     hold: a replaced sample is the channel's last good value (0 before there was any), as suits ECoG,
         whose filters a jump to zero would ring; or it is 0, as suits sound.
-    flat_s: a channel that has given the very same number for this long is marked bad until it changes: a
-        dead electrode must not enter a common average. None: constant input is as good as any other.
 
     Input (time, channels), output the same with extra["bad"] (time, channels) bool. lag_s is 0.
 
@@ -41,10 +37,9 @@ class Repair:
 
     lag_s = 0.0
 
-    def __init__(self, rate_hz: float, fill_s: float, hold: bool, flat_s: float | None = None) -> None:
+    def __init__(self, rate_hz: float, fill_s: float, hold: bool) -> None:
         self.hold = hold
         self.fill_rows = round(fill_s * rate_hz)
-        self.flat_rows = None if flat_s is None else max(1, round(flat_s * rate_hz))
 
     def initial_state(self) -> RepairState:
         return RepairState()
@@ -73,8 +68,6 @@ class Repair:
     def _restart(self, x: Block, state: RepairState) -> None:
         channels = x.data.shape[1:]
         state.held = np.zeros(channels, x.data.dtype)
-        state.previous = np.full(channels, np.nan, x.data.dtype)
-        state.unchanged = np.zeros(channels, np.int64)
         if state.nan_samples is None:
             state.nan_samples = np.zeros(channels, np.int64)
 
@@ -92,7 +85,6 @@ class Repair:
         assert state.held is not None
         assert state.nan_samples is not None
         unusable = ~np.isfinite(raw)
-        bad = unusable | self._flat(raw, state)
         data = raw.copy()
         for channel in np.flatnonzero(unusable.any(axis=0)):
             lost = unusable[:, channel]
@@ -100,25 +92,7 @@ class Repair:
             state.nan_samples[channel] += int(np.count_nonzero(lost))
         if self.hold:
             state.held = data[-1].copy()
-        return data, bad
-
-    def _flat(self, raw: Floats, state: RepairState) -> Mask:
-        """Where a channel has given the same number for flat_s."""
-        if self.flat_rows is None:
-            return np.zeros(raw.shape, bool)
-        assert state.previous is not None
-        assert state.unchanged is not None
-        same = raw == np.concatenate([state.previous[None], raw[:-1]])  # NaN equals nothing
-        state.previous = raw[-1].copy()
-        flat = np.zeros(raw.shape, bool)
-        repeating = np.flatnonzero(same.any(axis=0))
-        row = np.arange(len(raw))[:, None]
-        changed = np.where(same[:, repeating], -1 - state.unchanged[repeating], row)
-        unchanged = row - np.maximum.accumulate(changed, axis=0)
-        flat[:, repeating] = unchanged >= self.flat_rows
-        state.unchanged = np.zeros_like(state.unchanged)
-        state.unchanged[repeating] = unchanged[-1]
-        return flat
+        return data, unusable
 
 
 def _held(values: Floats, lost: Mask, before: np.floating) -> Floats:

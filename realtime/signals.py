@@ -1,4 +1,4 @@
-"""The causal ECoG chain: repair, reference, mains notch, band power, z-score."""
+"""The causal ECoG chain: repair, artefacts, reference, mains notch, band power, z-score."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from realtime.artefacts import Artefacts
 from realtime.band_power import EPSILON_UV2, BandPower, check_band
 from realtime.bipolar import Bipolar
 from realtime.block import Block, bad_samples
@@ -29,7 +30,7 @@ __all__ = [
     "envelope_delay_s",
 ]
 
-FLAT_S = 0.2  # a channel with the very same number for so long is dead; the start's own guard outlasts it
+ARTEFACT_SD = 10.0
 BROADBAND_HZ = (0.5, 200.0)  # the `band_hz` of the broadband target
 
 
@@ -79,12 +80,14 @@ def ecog_chain(
     pairs: Sequence[tuple[int, int]] | None = None,
     baseline: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
     fill_s: float = 0.5,
+    artefact_sd: float = ARTEFACT_SD,
 ) -> Chain:
     """From raw ECoG, (time, channels) microvolts, to z-scored log power, (rows, channels), and extra["bad"].
 
     groups: channels that share a reference; None: all share one. bad_channels: see `Reference`. pairs: bipolar
     differences in place of a shared reference (`Bipolar`), which are the channels from there on. baseline: median
-    and MAD of each; None: collected from the first minute (`ZScore`). fill_s: see `Repair`.
+    and MAD of each; None: collected from the first minute (`ZScore`). fill_s: see `Repair`. artefact_sd: see
+    `Artefacts`.
     The delay of notch and band-pass together is measured here; it is the chain's lag_s.
     Raises UserError where the band does not fit below the Nyquist rate, or channels or baseline do not fit the
     stream.
@@ -100,7 +103,8 @@ def ecog_chain(
     median, mad = (None, None) if baseline is None else baseline
     return Chain(
         [
-            ("repair", Repair(rate_hz, fill_s, hold=True, flat_s=FLAT_S)),
+            ("repair", Repair(rate_hz, fill_s, hold=True)),
+            ("artefacts", Artefacts(rate_hz, mains_hz, artefact_sd)),
             ("reference", Reference(groups, bad_channels) if pairs is None else Bipolar(pairs, bad_channels)),
             ("notch", notch),
             ("band_power", BandPower(rate_hz, low_hz, high_hz, row_rate_hz, delay_s, ring_s(filters, rate_hz))),

@@ -101,7 +101,19 @@ def test_the_core_stands_on_nothing_above_it() -> None:
 
 def test_operations_know_neither_sources_nor_engine() -> None:
     above = ("realtime.sources", "realtime.sinks", "realtime.engine", "realtime.lane", "realtime.monitor")
-    operations = ("align", "audio", "band_power", "envelope", "filters", "pick", "repair", "score", "signals", "zscore")
+    operations = (
+        "align",
+        "artefacts",
+        "audio",
+        "band_power",
+        "envelope",
+        "filters",
+        "pick",
+        "repair",
+        "score",
+        "signals",
+        "zscore",
+    )
     for name in operations:
         found = [n for n in imports(sources()[f"realtime/{name}.py"]) if n.startswith(above)]
         assert not found, f"{name} imports {found}"

@@ -12,7 +12,8 @@ import soxr
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import welch
 
-from encoders.patient import PatientConfig, SimulatedPatient, Stimulus, ceilings
+from encoders.patient import PatientConfig, SimulatedPatient, Stimulus
+from encoders.patient_ceiling import ceilings
 from encoders.phones import PHONE_CLASS, PhoneAlignment, align_phones
 from encoders.speech import load_trials
 from realtime.block import Block, regular

@@ -233,7 +233,7 @@ def step_seen_s(stage: Stage[Any], before: Stage[Any] | None, rate_hz: float, se
 def test_row_times_tell_when_power_changed(rate_hz: float) -> None:
     chain = ecog_chain(rate_hz, 4)
     assert abs(step_seen_s(BandPower(rate_hz, 70, 150), None, rate_hz, 1)) < 1e-3
-    notch, band_power = chain.stages[2], chain.stages[3]
+    notch, band_power = (chain.stages[chain.names.index(name)] for name in ("notch", "band_power"))
     assert abs(step_seen_s(band_power, notch, rate_hz, 2)) < 1e-3
     assert 0.020 < chain.lag_s < 0.035
 
@@ -264,7 +264,7 @@ def test_chain(cuts: list[int], rate_hz: float, band_hz: tuple[float, float], gi
     x.data[300, 2] = np.inf
     scale = some_baseline(rate_hz, 4, band_hz=band_hz) if given_baseline else None
     chain = ecog_chain(rate_hz, 4, band_hz=band_hz, baseline=scale)
-    assert chain.names == ("repair", "reference", "notch", "band_power", "z_score")
+    assert chain.names == ("repair", "artefacts", "reference", "notch", "band_power", "z_score")
     found = verify_contract(chain, x, cuts)
     assert len(found) == 50
     assert found.data.dtype == np.float32

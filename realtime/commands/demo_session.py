@@ -16,7 +16,8 @@ import numpy as np
 from encoders.archive import cache_dir
 from encoders.evaluation import correlation
 from encoders.model_file import save_model
-from encoders.patient import PatientConfig, Response, SimulatedPatient, Stimulus, ceilings
+from encoders.patient import PatientConfig, SimulatedPatient, Stimulus
+from encoders.patient_ceiling import Response, ceilings
 from encoders.phones import PhoneAlignment, align_phones
 from encoders.ridge import RidgeConfig, fit_ridge
 from encoders.speech import Trial, load_trials

@@ -17,18 +17,16 @@ from encoders.horizon import HorizonCurve
 from encoders.model_file import ModelHeader, model_hash, save_model
 from encoders.training import FitConfig, FitResult
 from realtime.commands import wiring
-from realtime.commands.choose import ecog_by_rate, pick_stream, sound_by_rate
 from realtime.commands.console import machine_facts, say, working
 from realtime.commands.fit_report import fit_content, fit_page
 from realtime.commands.fitting import fit_material
 from realtime.commands.judging import Judgement, excluded, horizons, judge
 from realtime.commands.material import Calibration, prepare
-from realtime.commands.options import channel, file_to_write, horizon
-from realtime.commands.recorded_states import recorded_timeline
-from realtime.config import Config, EcogTable, WhisperTable, load_config
+from realtime.commands.options import file_to_write, horizon
+from realtime.commands.recorded import add_stream_options, both_streams
+from realtime.config import EcogTable, WhisperTable, load_config
 from realtime.delay import delays_in_words
 from realtime.errors import UserError
-from realtime.sources.recording import RecordedStream, load_recording
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,10 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=file_to_write, required=True, metavar="MODEL", help="the .safetensors file to write"
     )
-    parser.add_argument("--config", type=Path, help="a .toml file: its streams, channels and Whisper are used")
-    parser.add_argument("--sound", help="name of the sound stream, where it is not clear")
-    parser.add_argument("--ecog", help="name of the ECoG stream, where it is not clear")
-    parser.add_argument("--channel", type=channel, help="label or number of the sound's channel (default: 0)")
+    add_stream_options(parser)
     parser.add_argument(
         "--horizon",
         type=horizon,
@@ -69,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     config = load_config(options.config) if options.config else None
     wiring.bound_threads(config.engine.threads if config else 1)
     plan = wiring.EcogPlan.of(config.ecog if config else EcogTable(name="any"))
-    calibrations = [_calibration(path, options, config) for path in options.recordings]
+    calibrations = [both_streams(path, options, config) for path in options.recordings]
     plan.electrodes(calibrations[0].ecog.spec)  # a wrong channel name is told before minutes of work
     with working("loading Whisper"):
         embedding = wiring.embedding_of(config.whisper if config else WhisperTable())
@@ -135,27 +130,6 @@ def _with_horizon(config: FitConfig, asked_s: float | None, curve: HorizonCurve 
 def recording_facts(paths: list[Path], calibrations: list[Calibration]) -> list[dict[str, str]]:
     """What a model remembers of the recordings that it was fitted to."""
     return [{"name": p.name, "sha256": c.content_sha256()} for p, c in zip(paths, calibrations, strict=True)]
-
-
-def _calibration(path: Path, options: argparse.Namespace, config: Config | None) -> Calibration:
-    recording = load_recording(path)
-    for warning in recording.warnings:
-        say(f"warning: {path.name}: {warning}")
-    sound_name = options.sound or (config.sound.name if config else None)
-    ecog_name = options.ecog or (config.ecog.name if config else None)
-    sound = pick_stream(recording, "sound", sound_name, sound_by_rate)
-    ecog = pick_stream(recording, "ecog", ecog_name, ecog_by_rate)
-    chosen = options.channel if options.channel is not None else (config.sound.channel if config else 0)
-    say(f"{path.name}: sound {_described(sound)}, channel {chosen}; ECoG {_described(ecog)}")
-    delay_s = config.sound.delay_s if config else None
-    timeline = recorded_timeline(recording, config.states if config else None)
-    return Calibration(sound.for_lane("sound"), ecog.for_lane("ecog"), chosen, delay_s, timeline)
-
-
-def _described(stream: RecordedStream) -> str:
-    spec = stream.spec
-    minutes = len(stream.data) / spec.rate_hz / 60
-    return f"{spec.name!r} ({len(spec.channels)} x {spec.rate_hz:g} Hz, {minutes:.1f} min)"
 
 
 def _table(fitted: Fitted) -> Table:

@@ -101,6 +101,18 @@ def _check_table(table: WhisperTable, name: str, settings: StreamingSettings) ->
             )
 
 
+def heard_lane(spec: Spec, channel: str | int, delay_s: float | None = None) -> Chain:
+    """From a sound stream's samples to one channel at 16 kHz."""
+    return Chain(
+        [
+            ("pick", Pick([channel_number(spec, channel)])),
+            *delay_stages(delay_s),
+            ("repair", Repair(spec.rate_hz, FILL_S, hold=False)),
+            ("resample", Resample(spec.rate_hz)),
+        ]
+    )
+
+
 def sound_lane(
     spec: Spec,
     channel: str | int,
@@ -109,11 +121,9 @@ def sound_lane(
     delay_s: float | None = None,
 ) -> Chain:
     """From a sound stream's samples, of one channel, to embeddings, or to predictions where a model is given."""
+    heard = heard_lane(spec, channel, delay_s)
     stages: list[tuple[str, Any]] = [
-        ("pick", Pick([channel_number(spec, channel)])),
-        *delay_stages(delay_s),
-        ("repair", Repair(spec.rate_hz, FILL_S, hold=False)),
-        ("resample", Resample(spec.rate_hz)),
+        *zip(heard.names, heard.stages, strict=True),
         *zip(embedding.stages.names, embedding.stages.stages, strict=True),
     ]
     return Chain([*stages, ("model", model)] if model is not None else stages)
@@ -148,6 +158,12 @@ def ecog_lane(spec: Spec, plan: EcogPlan, baseline: tuple[Any, Any] | None = Non
 def delay_stages(delay_s: float | None) -> list[tuple[str, Any]]:
     """What takes a measured delay off the times; nothing where none was measured."""
     return [("delay", Delay(delay_s))] if delay_s else []
+
+
+def upto(chain: Chain, name: str) -> Chain:
+    """The chain's stages up to that one, which is its last."""
+    stages = list(zip(chain.names, chain.stages, strict=True))
+    return Chain(stages[: chain.names.index(name) + 1])
 
 
 def attention_shape(model: BrainModel, width: int) -> tuple[int, int]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ RETRY_S = 2.0
 DELAY_JUMP_S = 0.05  # the time of a block is smoothed unless it is further than this from where it is due
 AWAY_S = 1.0
 SMOOTHING = 0.01
+CLICKS_HZ, CLICKS_S, CLICK_S = 48_000, 60, 0.004
+CLICK_GAPS_S = (0.15, 0.6)  # uneven: one delay alone then fits
 
 
 @dataclass(frozen=True)
@@ -223,3 +226,27 @@ def _look_again(audio: Any) -> None:
     if hasattr(audio, "_terminate"):
         audio._terminate()
         audio._initialize()
+
+
+def clicks() -> Floats:
+    """(samples,) a minute of short noise bursts at uneven intervals, at CLICKS_HZ."""
+    rng = np.random.default_rng(0)
+    sound = np.zeros(CLICKS_S * CLICKS_HZ, np.float32)
+    length, at = round(CLICK_S * CLICKS_HZ), 0
+    while (at := at + round(rng.uniform(*CLICK_GAPS_S) * CLICKS_HZ)) < len(sound) - length:
+        sound[at : at + length] = 0.5 * np.hanning(length) * rng.uniform(-1, 1, length)
+    return sound
+
+
+@contextlib.contextmanager
+def playing_clicks() -> Iterator[None]:
+    """Clicks on the default loudspeaker, over and over. Raises UserError where there is none."""
+    audio = portaudio()
+    try:
+        audio.play(clicks(), CLICKS_HZ, loop=True)
+    except Exception as error:  # PortAudio's own, of many kinds
+        raise UserError(f"the clicks could not be played ({error}): connect a loudspeaker, or play speech") from None
+    try:
+        yield
+    finally:
+        audio.stop()

@@ -42,11 +42,6 @@ def repair(
     return indices, data, bad, out_times
 
 
-def flat(channel: list[float], rows: int) -> list[bool]:
-    """Whether each sample equals all of the `rows` samples before it."""
-    return [i >= rows and all(channel[i - k] == channel[i] for k in range(rows + 1)) for i in range(len(channel))]
-
-
 def reference(data: Values, bad: npt.NDArray[np.bool_], groups: list[list[int]]) -> Values:
     out = np.array(data, np.float64)
     for t in range(len(data)):
