@@ -27,7 +27,8 @@ NOISE_UV = 20.0
 COUNTER = "counter"
 BEAT_HZ, BEAT_DEPTH = 4.0, 0.8
 JITTER_S = 5e-4  # of a chunk's stamps, SD, with --beat
-TONES = {"sound": (0, 5884.0, 0.1), "ecog": (1, 100.0, 500.0)}  # channel, Hz (a mel band's middle), amplitude
+# channel, Hz (a mel band's middle; between two notches), amplitude
+TONES = {"sound": (0, 5884.0, 0.1), "ecog": (1, 125.0, 500.0)}
 
 
 def sound_rows(samples: Floats, first: int, count: int) -> Floats:

