@@ -13,7 +13,8 @@ from encoders.folds import purged_folds
 from encoders.horizon import HORIZONS_S, horizon_curve, recommended
 from encoders.lags import best_lags, lag_profile
 from encoders.nested import Model, out_of_fold, training_part
-from encoders.ridge import RidgeConfig, fit_ridge
+from encoders.projection import fit_projection
+from encoders.ridge import RidgeConfig
 from encoders.training import Aligned
 from realtime.block import Block, Floats, regular
 from tests.test_scores import smooth
@@ -136,19 +137,36 @@ def test_unique_shares_are_those_of_the_truth() -> None:
 def test_lags_come_back_and_the_horizon_is_added() -> None:
     lags = [2, 4, 6, 8, 10, 12]
     one = followers(1, lags, 0.7)
-    model = fit_ridge([one.embeddings], [one.observed], [one.bad], SMALL)
-    np.testing.assert_allclose(best_lags(model), 0.02 * np.array(lags), atol=0.02)
-    np.testing.assert_allclose(lag_profile(model).sum(axis=0), 1)
+    projection = fit_projection(one.embeddings, 6)
+    profile = lag_profile(projection, [one.rows(0, 1000), one.rows(1000, 3000)], 16)
+    np.testing.assert_allclose(best_lags(profile, 0.0), 0.02 * np.array(lags), atol=0.015)
+    assert np.all(profile.max(axis=0) < 1)
     ahead = replace(one, observed=np.roll(one.observed, -2, axis=0))
-    again = fit_ridge([ahead.embeddings], [ahead.observed], [ahead.bad], replace(SMALL, horizon_s=0.04))
-    np.testing.assert_allclose(best_lags(again), 0.02 * np.array(lags), atol=0.02)
+    again = best_lags(lag_profile(projection, [ahead], 16), 0.04)
+    np.testing.assert_allclose(again, 0.02 * np.array(lags), atol=0.015)
 
 
-def test_an_electrode_without_weights_has_no_lag() -> None:
+def test_a_lag_profile_is_the_gain_of_a_regression_on_that_lag() -> None:
+    one = followers(4, [3, 7], 0.5, 800)
+    one = replace(one, bad=np.random.default_rng(0).random((800, 2)) < 0.1)
+    projection = fit_projection(one.embeddings, 6)
+    x = projection.apply(one.embeddings).astype(np.float64)
+    x -= x.mean(axis=0)
+    extra = 0.1 * np.mean(np.sum(x * x, axis=0))
+    found = lag_profile(projection, [one], 9)
+    for e in range(2):
+        y = np.where(one.bad[:, e], 0, one.observed[:, e] - one.observed[~one.bad[:, e], e].mean())
+        for lag in (0, 3, 8):
+            past = np.concatenate([np.zeros((lag, 6)), x[: 800 - lag]])
+            w = np.linalg.solve(x.T @ x + extra * np.eye(6), past.T @ y)
+            assert found[lag, e] == pytest.approx(w @ (past.T @ y) / (y @ y), rel=1e-6)
+
+
+def test_a_dead_electrode_has_no_lag() -> None:
     one = followers(1, [2, 4], 0.5, 1500)
     dead = replace(one, bad=np.stack([one.bad[:, 0], np.ones(1500, bool)], axis=1))
-    model = fit_ridge([dead.embeddings], [dead.observed], [dead.bad], SMALL)
-    assert np.isnan(best_lags(model)).tolist() == [False, True]
+    profile = lag_profile(fit_projection(dead.embeddings, 6), [dead], 8)
+    assert np.isnan(best_lags(profile, 0.0)).tolist() == [False, True]
 
 
 def test_prediction_holds_up_to_the_lag_and_not_beyond() -> None:

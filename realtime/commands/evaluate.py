@@ -15,10 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from encoders.baselines import spectrogram_at
-from encoders.lags import best_lags
 from encoders.model_file import BrainModel, ModelHeader, load_model, model_hash
 from encoders.repeats import find_repeats, noise_ceiling
-from encoders.ridge import FRAME_S, LaggedRidge
+from encoders.ridge import FRAME_S
 from encoders.scores import Scores, number, score_predictions
 from realtime.align import align
 from realtime.block import Block, Floats, concat
@@ -77,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     with working("null by shifts and by random phases"):
         scores = score_predictions(predicted, observed, bad)
         ceiling = noise_ceiling(observed, bad, find_repeats(np.concatenate(spectrograms), 1 / FRAME_S))
-    rows = _with_known(scores.rows(header.electrodes), model, ceiling)
+    rows = _with_known(scores.rows(header.electrodes), header, ceiling)
     Console(markup=False).print(score_table(rows))
     content = {
         "simulated": _simulated(header),
@@ -129,11 +128,11 @@ def score_rows(aligned: list[Block], electrodes: tuple[str, ...]) -> list[dict[s
     return score_predictions(*joined_rows(aligned)).rows(electrodes)
 
 
-def _with_known(rows: list[dict[str, Any]], model: BrainModel, ceiling: Doubles) -> list[dict[str, Any]]:
-    lags_s = best_lags(model) if isinstance(model, LaggedRidge) else np.full(len(rows), np.nan)
+def _with_known(rows: list[dict[str, Any]], header: ModelHeader, ceiling: Doubles) -> list[dict[str, Any]]:
+    """With the ceiling, and the best lag that the fit found."""
+    lags_ms = header.training.get("lag_ms", [None] * len(rows))
     return [
-        {**row, "ceiling": number(ceiling[i]), "lag_ms": number(round(1e3 * lags_s[i], 1)) if row["r"] else None}
-        for i, row in enumerate(rows)
+        {**row, "ceiling": number(c), "lag_ms": lag_ms} for row, c, lag_ms in zip(rows, ceiling, lags_ms, strict=True)
     ]
 
 

@@ -94,7 +94,7 @@ def baseline_figure(r: Doubles, baselines: Mapping[str, Doubles], found: Mask) -
 
 
 def lag_figure(profile: Doubles, lags_s: Doubles, horizon_s: float, found: Mask) -> Figure:
-    """Weight over lags of the electrodes found, by their best lag, and how many have which."""
+    """What a lag alone explains of the electrodes found, by their best lag, and how many have which."""
     figure = new_figure(10, 3.8)
     left, right = figure.subplots(1, 2)
     shown = np.flatnonzero(found & np.isfinite(lags_s))
@@ -108,7 +108,7 @@ def lag_figure(profile: Doubles, lags_s: Doubles, horizon_s: float, found: Mask)
         image = left.imshow(relative, aspect="auto", extent=extent, cmap="viridis", interpolation="nearest")
         left.plot(1e3 * lags_s[shown], np.arange(len(shown)), ".", color=ORANGE, ms=5, label="best lag")
         left.legend(fontsize=8, loc="upper right")
-        figure.colorbar(image, ax=left, label="squared weight, of its largest")
+        figure.colorbar(image, ax=left, label="explained by the lag alone, of its best")
     left.set(xlabel="lag of activity behind sound, ms", ylabel="electrodes found, by lag")
     right.hist(1e3 * lags_s[shown], bins=np.arange(first_ms - half, last_ms + 2 * half, 20), color=BLUE)
     right.set(xlabel="best lag, ms", ylabel="electrodes")

@@ -170,7 +170,7 @@ def _add_lags(page: Report, content: dict[str, Any], judgement: Judgement) -> No
     page.add_heading("How long after the sound")
     page.add_figure(
         figures.lag_figure(judgement.profile, judgement.lags_s, content["horizon_s"], found),
-        f"Weights of the ridge over lags. {_lags_contain(content['delays_s'])}",
+        f"What the embedding of each lag alone explains. {_lags_contain(content['delays_s'])}",
     )
 
 

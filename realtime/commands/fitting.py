@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from encoders.lags import best_lags, lag_profile
 from encoders.model_file import ModelHeader
 from encoders.training import Aligned, FitConfig, FitResult, fit
 from realtime.block import Block
@@ -43,6 +44,7 @@ def fit_material(
     segments = material.segments(config.horizon_s)
     with working("fitting ridge and LSTM with attention") as progress:
         result = fit(segments, config, lambda _what, share: progress(share))
+    profile = lag_profile(result.model.projection, segments, config.ridge.lags)
     header = ModelHeader(
         electrodes=plan.electrodes(spec),
         rate_hz=spec.rate_hz,
@@ -55,7 +57,11 @@ def fit_material(
         whisper=embedding.facts,
         ecog={**plan.facts(), "unit": spec.unit},
         delays={"sound": material.calibrations[0].delay_s, "ecog": plan.delay_s},
-        training={**training_report(result, segments, config), **(training_facts or {})},
+        training={
+            **training_report(result, segments, config),
+            "lag_ms": _rounded(1e3 * best_lags(profile, config.horizon_s), 1),
+            **(training_facts or {}),
+        },
         created_by=f"corticast {version('corticast')}",
     )
     return result, header
@@ -73,5 +79,5 @@ def training_report(result: FitResult, segments: Sequence[Aligned], config: FitC
     }
 
 
-def _rounded(r: Any) -> list[float | None]:
-    return [round(float(value), 4) if np.isfinite(value) else None for value in r]
+def _rounded(values: Any, digits: int = 4) -> list[float | None]:
+    return [round(float(value), digits) if np.isfinite(value) else None for value in values]

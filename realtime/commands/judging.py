@@ -42,7 +42,7 @@ BASELINES = ("ridge", "spectrogram", "rate", "untrained")
 class Judgement:
     """What is known of a fit from rows left out. predicted, observed, bad: (rows, electrodes) of all folds.
 
-    baselines: r of each, (electrodes,). ceiling: NaN without repeats. lags_s, profile: of a ridge fitted to everything.
+    baselines: r of each, (electrodes,). ceiling: NaN without repeats. lags_s, profile: see `lag_profile`.
     repeated_s: how much of the sound had been heard before. gap_s: purged around each fold.
     """
 
@@ -112,14 +112,14 @@ def judge(material: Material, embedding: wiring.Embedding, config: FitConfig, re
     shown = predictions.get("model", predictions["ridge"])
     with working("null by shifts and by random phases"):
         scores = score_predictions(shown, observed, bad, 1 / FRAME_S, config.seed)
-    whole = result.model if isinstance(result.model, LaggedRidge) else _ridge(config.ridge, config.horizon_s, segments)
+    profile = lag_profile(result.model.projection, segments, config.ridge.lags)
     return Judgement(
         scores=scores,
         baselines={name: correlation(predictions[name], observed, bad) for name in BASELINES},
         shares=unique_shares(predictions["together"], predictions["first"], predictions["second"], observed, bad),
         ceiling=noise_ceiling(observed, bad, source),
-        lags_s=np.where(np.isfinite(scores.r), best_lags(whole), np.nan),
-        profile=lag_profile(whole),
+        lags_s=np.where(np.isfinite(scores.r), best_lags(profile, config.horizon_s), np.nan),
+        profile=profile,
         predicted=shown,
         observed=observed,
         bad=bad,
