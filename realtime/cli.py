@@ -33,7 +33,7 @@ COMMANDS = {
     "sham": "play to Whisper what the patient does not hear: no electrode may follow",
     "report": "repeat a session's closing report from its folder and recording",
     "scrub": "copy a recording without sound, names and identifiers",
-    "replay": "send a recording over LSL again",
+    "replay": "send a recording over LSL again, or run it through a model as fast as it goes",
 }
 
 

@@ -14,8 +14,12 @@ PIECE_S = 20.0  # long enough to be fast, short enough to bound memory
 
 def run_chain(stream: RecordedStream, chain: Chain, progress: Callable[[float], None] | None = None) -> list[Block]:
     """What the chain makes of a recorded stream, on the live grid, read in pieces of 20 s. progress(share done)."""
-    rows = max(1, round(PIECE_S * stream.spec.rate_hz))
-    return joined(through(chain, read_blocks(stream, rows), len(stream.stamps), progress))
+    return joined(through(chain, read_pieces(stream), len(stream.stamps), progress))
+
+
+def read_pieces(stream: RecordedStream) -> Iterator[Block]:
+    """A recorded stream as `pieces` of its runs without a gap, read one by one."""
+    return read_blocks(stream, max(1, round(PIECE_S * stream.spec.rate_hz)))
 
 
 def run_blocks(

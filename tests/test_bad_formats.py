@@ -133,5 +133,8 @@ def test_recordings_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:
     (tmp_path / "recording.json").write_text(json.dumps({"streams": {}}))
     with pytest.raises(UserError, match="holds no numeric stream"):
         load_recording(tmp_path)
+    (tmp_path / "a.mat").write_bytes(b"MATLAB")
+    with pytest.raises(UserError, match=r"ends in \.mat, which is no format that is read: give a \.xdf"):
+        load_recording(tmp_path / "a.mat")
     with pytest.raises(UserError, match=r"is no \.wav file that is there"):
         load_recording(tmp_path, tmp_path / "none.wav")

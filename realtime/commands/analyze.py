@@ -28,6 +28,7 @@ from realtime.commands.report import Report, write_csv
 from realtime.config import Config, WhisperTable, load_config
 from realtime.delay import delays_in_words
 from realtime.errors import UserError, nearest
+from realtime.sources.recording import FORMATS
 
 Compute = Callable[[Patient, Setup, Store], Result]
 Draw = Callable[[str, Result, Setup, Report], list[dict[str, Any]]]
@@ -40,7 +41,7 @@ PARTS: dict[str, tuple[Compute, Draw]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help=".xdf file or recording folder")
+    parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help=FORMATS)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the report; a second run goes on in it"
     )

@@ -18,12 +18,13 @@ from realtime.commands.recorded import add_stream_options, both_streams
 from realtime.config import EcogTable, load_config
 from realtime.contamination import ENOUGH_S, R_LIMIT, Z_LIMIT, ContaminationResult
 from realtime.rig_watch import contamination_facts
+from realtime.sources.recording import FORMATS
 
 SHOWN = 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help=".xdf file or recording folder")
+    parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help=FORMATS)
     add_stream_options(parser)
     parser.add_argument("--out", type=file_to_write, metavar="PNG", help="draw the correlations bin by bin")
     parser.add_argument("--json", type=file_to_write, metavar="FILE", help="write the figures as JSON")

@@ -10,9 +10,11 @@ import contextlib
 import hashlib
 import itertools
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,11 @@ from encoders.archive import cache_dir, load_sealed, notice, save_sealed
 from realtime.block import Block
 from realtime.commands import wiring
 from realtime.errors import UserError
-from realtime.offline import joined, pieces
+from realtime.offline import joined, read_pieces
 from realtime.pick import channel_number
 from realtime.sources.recorded import SCAN_ROWS
-from realtime.sources.recording import RecordedStream, to_blocks
-from realtime.sources.samples import spans
+from realtime.sources.recording import RecordedStream
+from realtime.sources.samples import OnDisk, spans
 from realtime.stage import Chain
 from realtime.state import load_state, save_state
 
@@ -44,16 +46,18 @@ def embedded(
     """What the sound lane makes of a recorded stream, from the cache as far as it is there. progress(share done)."""
     chain = wiring.sound_lane(stream.spec, channel, embedding)
     folder = cache_dir() / "embeddings" / embedding_key(stream, channel, embedding)
-    parts = _parts(list(pieces(to_blocks(stream), stream.spec.rate_hz)))
+    parts = math.ceil(sum(1 for _ in read_pieces(_stamps_alone(stream))) / PIECES)
     tell = progress or (lambda _share: None)
-    known, state = _known(folder, len(parts), chain)
+    known, state = _known(folder, parts, chain)
     results = [block for part in known for block in part]
-    for number in range(len(known), len(parts)):
+    pieces = itertools.islice(read_pieces(stream), PIECES * len(known), None)
+    for number in range(len(known), parts):
         made = []
-        for done, piece in enumerate(parts[number], start=1):
+        part = list(itertools.islice(pieces, PIECES))
+        for done, piece in enumerate(part, start=1):
             block, state = chain.step(piece, state)
             made.append(block)
-            tell((number + done / len(parts[number])) / len(parts))
+            tell((number + done / len(part)) / parts)
         _save_part(folder, number, made)
         _save_state(folder, number + 1, state)
         results += made
@@ -81,8 +85,10 @@ def stream_facts(stream: RecordedStream) -> list[Any]:
     return [stream.spec.rate_hz, stream.offsets, stream.anchor_s, stream.jumps]
 
 
-def _parts(all_pieces: Sequence[Block]) -> list[Sequence[Block]]:
-    return [all_pieces[i : i + PIECES] for i in range(0, len(all_pieces), PIECES)]
+def _stamps_alone(stream: RecordedStream) -> RecordedStream:
+    """To count pieces by: no row is read."""
+    nothing = OnDisk(lambda first, stop: np.empty((stop - first, 0), np.float32), (len(stream.stamps), 0))
+    return replace(stream, data=nothing)
 
 
 def _known(folder: Path, count: int, chain: Chain) -> tuple[list[list[Block]], tuple[Any, ...]]:

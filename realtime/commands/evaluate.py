@@ -33,14 +33,14 @@ from realtime.delay import delays_in_words
 from realtime.errors import UserError
 from realtime.offline import run_chain
 from realtime.scoring import only
-from realtime.sources.recording import RecordedStream, load_recording
+from realtime.sources.recording import FORMATS, RecordedStream, load_recording
 from realtime.states import LISTENING
 
 Doubles = npt.NDArray[np.float64]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help=".xdf file or recording folder")
+    parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help=FORMATS)
     parser.add_argument("--model", type=Path, required=True, help="what to score")
     parser.add_argument("--sound", help="name of the sound stream, where it is not clear")
     parser.add_argument("--ecog", help="name of the ECoG stream, where it is not clear")
@@ -60,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
     facts: list[dict[str, Any]] = []
     for path in options.recordings:
         recording = load_recording(path)
+        for warning in recording.warnings:
+            say(f"warning: {path.name}: {warning}")
         ecog = pick_stream(recording, "ecog", options.ecog, ecog_of(header))
         sound = pick_stream(recording, "sound", options.sound, sound_by_rate)
         delay_s, timeline = header.delays.get("sound"), recorded_timeline(recording)

@@ -27,10 +27,11 @@ from realtime.commands.recorded import add_stream_options, both_streams
 from realtime.config import EcogTable, WhisperTable, load_config
 from realtime.delay import delays_in_words
 from realtime.errors import UserError
+from realtime.sources.recording import FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help=".xdf file or recording folder")
+    parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help=FORMATS)
     parser.add_argument(
         "--out", type=file_to_write, required=True, metavar="MODEL", help="the .safetensors file to write"
     )

@@ -32,6 +32,8 @@ def both_streams(path: Path, options: argparse.Namespace, config: Config | None)
     ecog = pick_stream(recording, "ecog", ecog_name, ecog_by_rate)
     chosen = options.channel if options.channel is not None else (config.sound.channel if config else 0)
     say(f"{path.name}: sound {_described(sound)}, channel {chosen}; ECoG {_described(ecog)}")
+    if ecog.bad:
+        say(f"{path.name} calls bad: {', '.join(ecog.bad)}; [ecog] bad or a montage keeps them out of the reference")
     delay_s = config.sound.delay_s if config else None
     timeline = recorded_timeline(recording, config.states if config else None)
     return Calibration(sound.for_lane("sound"), ecog.for_lane("ecog"), chosen, delay_s, timeline)

@@ -12,11 +12,11 @@ from realtime.commands.console import console, say, working
 from realtime.commands.options import channel, file_to_write, seconds
 from realtime.errors import UserError
 from realtime.sources import replay
-from realtime.sources.recording import KINDS, RecordedStream, Recording, load_recording
+from realtime.sources.recording import FORMATS, RecordedStream, Recording, load_recording
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recording", type=Path, metavar="RECORDING", help=KINDS)
+    parser.add_argument("recording", type=Path, metavar="RECORDING", help=FORMATS)
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument(
         "--speed", type=seconds, default=1.0, metavar="X", help="times real time; stamps keep the recorded spacing"

@@ -17,14 +17,14 @@ from realtime.commands.recorded_states import recorded_timeline
 from realtime.config import Config, load_config
 from realtime.errors import UserError
 from realtime.pick import channel_number
-from realtime.sources.recording import RecordedStream, Recording, load_recording, save_folder
+from realtime.sources.recording import FORMATS, RecordedStream, Recording, load_recording, save_folder
 from realtime.states import LISTENING
 
 MAY_CARRY_SOUND = re.compile(r"aux|mic|aud|sound|speech|voice|stim|trig|dc\d|ref", re.I)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recording", type=Path, help=".xdf file or recording folder; it stays as it is")
+    parser.add_argument("recording", type=Path, help=f"{FORMATS}; it stays as it is")
     parser.add_argument("--out", type=Path, required=True, metavar="COPY", help="the folder to write")
     parser.add_argument("--ecog", help="name of the ECoG stream, where it is not clear")
     parser.add_argument(

@@ -23,7 +23,7 @@ from realtime.sources.recorded import (
 from realtime.sources.samples import RegularStamps, spans
 
 __all__ = [
-    "KINDS",
+    "FORMATS",
     "Marker",
     "Offset",
     "RecordedStream",
@@ -35,7 +35,7 @@ __all__ = [
     "to_blocks",
 ]
 
-KINDS = (
+FORMATS = (
     ".xdf, .nwb, .edf, .bdf, .vhdr, .wav or .npy file, BIDS dataset, or folder with recording.json or with WAV and NPY"
 )
 
@@ -49,7 +49,7 @@ def load_recording(path: str | Path, sound: str | Path | None = None, sound_at_s
     path = Path(path)
     if not path.exists():
         raise UserError(
-            f"recording {str(path)!r} does not exist: give an .xdf file, or another {KINDS.split(', ', 1)[1]}"
+            f"recording {str(path)!r} does not exist: give an .xdf file, or another {FORMATS.split(', ', 1)[1]}"
         )
     recording = _load(path)
     for name, stream in recording.streams.items():
@@ -78,6 +78,8 @@ def _load(path: Path) -> Recording:
         from realtime.sources.formats.edf import load_edf
 
         return load_bids(path) if is_bids(path) else _with_sound_beside(load_edf(path), path)
+    if kind not in ("", ".xdf", ".xdfz"):
+        raise UserError(f"{str(path)!r} ends in {kind}, which is no format that is read: give a {FORMATS}")
     from realtime.sources.formats.xdf import load_xdf
 
     return load_xdf(path)

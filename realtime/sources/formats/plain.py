@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 import struct
 import warnings
@@ -100,7 +101,7 @@ def read_npy(path: Path) -> Data:
 
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
-        files = [path, *path.parent.glob(f"{plain_name(path)}_*Hz.npy")] if is_wav(path) else [path]
+        files = [path, *path.parent.glob(f"{glob.escape(plain_name(path))}_*Hz.npy")] if is_wav(path) else [path]
         beside = sound_beside(path)
         return files if is_wav(path) or beside is None else [*files, beside]
     files = sorted(p for p in path.iterdir() if is_wav(p) or (p.suffix == ".npy" and RATE.fullmatch(p.stem)))
