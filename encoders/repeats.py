@@ -37,6 +37,8 @@ def find_repeats(spectrogram: Floats, rate_hz: float, window_s: float = 2.0) -> 
         if abs(distance - following) <= 1:
             repeat = np.arange(starts[i], starts[i + 1] + window)
             source[repeat] = source[repeat - distance]
+    while np.any(source[source] != source):  # a later match may have moved what an earlier one points at
+        source = source[source]
     return source
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from encoders.analysis.features import spectrogram
 from encoders.patient import PatientConfig, SimulatedPatient, Stimulus
 from encoders.phones import PhoneAlignment
+from encoders.repeats import find_repeats
 from realtime.block import Spec
 from realtime.cli import main
 from realtime.commands import analysis_layers
@@ -195,6 +197,14 @@ def test_mistakes_are_one_line(
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("corticast: ")
     assert message in last
+
+
+def test_what_is_heard_twice_has_one_source() -> None:
+    """Sounds so alike that matches overlap each other."""
+    sound, _ = speech_like(60, 0)
+    source = find_repeats(spectrogram(sound)[:, :80], ROW_HZ)
+    assert (source != np.arange(len(source))).any()
+    np.testing.assert_array_equal(source[source], source)
 
 
 def test_too_little_is_said_not_drawn() -> None:

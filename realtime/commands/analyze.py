@@ -145,7 +145,7 @@ def _setup(options: argparse.Namespace, config: Config | None) -> Setup:
         )
     if options.percentile is not None and not 0 < options.percentile < 100:
         raise UserError(f"--percentile: found {options.percentile:g}, expected a number between 0 and 100")
-    if min(options.workers or 1, options.epochs) < 1:
+    if options.epochs < 1 or (options.workers is not None and options.workers < 1):
         raise UserError("--workers and --epochs: expected 1 or more")
     truth, positions = _read_truth(options.truth) if options.truth else ({}, {})
     montage = ecog_plan(options, config).montage
