@@ -138,6 +138,30 @@ def test_maps_show_what_was_published(qtbot: Any, window: Any, name: str) -> Non
     assert len(window.shown) == 8
 
 
+def test_silence_keeps_the_score_known_last() -> None:
+    from realtime.monitor.history import Rows
+
+    rows = Rows(("a", "b", "null"), 10)
+    assert np.isnan(rows.known(60.0)).all()
+    rows.append(np.array([10.0, 11.0, 12.0]), np.array([[0.1, 0.2, 0.1], [0.3, np.nan, 0.1], [np.nan, np.nan, 0.1]]))
+    np.testing.assert_array_equal(rows.known(60.0, "null"), np.array([0.3, np.nan, 0.1], np.float32))
+    assert np.isnan(rows.known(60.0)[:2]).all()
+    rows.append(np.array([100.0]), np.array([[np.nan, np.nan, 0.1]]))
+    assert np.isnan(rows.known(60.0, "null")[:2]).all(), "too long ago"
+
+
+def test_a_missing_library_of_qt_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("DISPLAY", ":0")
+    for variable in ("WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("ctypes.util.find_library", lambda _name: None)
+    assert main([]) == 2
+    assert "apt install libxcb-cursor0" in capsys.readouterr().err
+
+
 def start_engine(name: str, electrodes: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.fake_engine", "--engine", name, "--electrodes", str(electrodes)]
     folder = Path(__file__).parents[1]

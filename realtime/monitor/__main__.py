@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes.util
 import os
 import signal
 import sys
@@ -111,9 +112,20 @@ def _need_display(offscreen: bool) -> None:
     if offscreen:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     there = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
+    if os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY") and "QT_QPA_PLATFORM" not in os.environ:
+        _need_xcb()
     if sys.platform.startswith("linux") and not there:
         raise UserError(
             "the monitor found no display: run it where there is a screen, or save a picture with --picture FILE"
+        )
+
+
+def _need_xcb() -> None:
+    """Without this library Qt ends the process with words of its own."""
+    if sys.platform.startswith("linux") and ctypes.util.find_library("xcb-cursor") is None:
+        raise UserError(
+            "the monitor found no libxcb-cursor, which Qt needs for its window: on Debian, apt install libxcb-cursor0 "
+            "libxcb-icccm4 libxcb-keysyms1 libxkbcommon-x11-0"
         )
 
 

@@ -36,6 +36,7 @@ class Attention:
         session = make_plot(theme, "Session", "minutes", "lag (ms)")
         self._session_item = session.getPlotItem()
         self._session_item.getAxis("left").setWidth(58)
+        self._session_item.getAxis("bottom").setTickDensity(0.5)
         self.picture = pg.ImageItem(axisOrder="col-major", lut=pg.colormap.get("viridis").getLookupTable(nPts=256))
         self._session_item.addItem(self.picture)
         row.addWidget(now, 58)

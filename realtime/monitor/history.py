@@ -80,6 +80,14 @@ class Rows:
                 return np.full(len(self.channels), np.nan, self._data.dtype)
             return np.array(self._data[(self._written - 1) % self.capacity])
 
+    def known(self, within_s: float, beside: str = "") -> Floats:
+        """Copy of the newest row of the last within_s that has a number in it, the column `beside` not counted; of the
+        newest where none has."""
+        _, data = self.between(self.newest_s - within_s)
+        counted = [k for name, k in self.columns.items() if name != beside]
+        rows = np.flatnonzero(np.isfinite(data[:, counted]).any(axis=1)) if len(data) else ()
+        return data[rows[-1]] if len(rows) else self.latest()
+
     def _position(self, time_s: float) -> int:
         held = range(self._first, self._written)
         return self._first + bisect.bisect_left(held, time_s, key=lambda p: float(self._times[p % self.capacity]))

@@ -15,6 +15,8 @@ from realtime.monitor.picture import make_plot
 from realtime.monitor.spectra import Spectra, verdict_words, verdicts
 from realtime.monitor.theme import Theme
 
+MOST_BELOW_DB = 50.0  # the median: a dead channel, which is named, must not flatten the others
+
 
 class Spectrum:
     """Left: a curve for each channel, those shown as traces bright, those that something is wrong with in the colour
@@ -78,6 +80,7 @@ class Spectrum:
             _lines(curve, bins_hz, powers[:, [places[name] for name in names]])
         known = powers[np.isfinite(powers)]
         low, high = np.percentile(known, [1.0, 99.5]) if len(known) else (0.0, 1.0)
+        low = max(low, float(np.median(known)) - MOST_BELOW_DB) if len(known) else low
         self._item.setXRange(0.0, float(bins_hz[-1]), padding=0.01)
         self._item.setYRange(float(low) - 5.0, float(high) + 5.0, padding=0)
         self._draw_picture(bins_hz, powers, float(low), float(high))

@@ -38,6 +38,7 @@ from realtime.monitor.view import View
 FRAME_MS = 33
 SLOW_FRAMES = 3  # maps, every third frame: 10 a second
 MASKED_S = 0.5
+LAST_KNOWN_S = 60.0
 NULL = "null_max_p95"
 NO_COMMANDS = "the engine takes no commands (corticast run --accept-commands)"
 
@@ -255,10 +256,15 @@ class Window(QWidget):
             self.commander.hear(event)
 
     def scores(self) -> tuple[tuple[str, ...], Floats, float]:
-        """Electrode names, running r of each (NaN: not yet known) and r of the null's band."""
+        """Electrode names, running r of each (NaN: not yet known) and r of the null's band.
+
+        Silence is not scored: while it lasts, these are what was known last.
+        """
         main, score = self.client.main_rows(), self.client.rows("score")
         names = main.channels if main is not None else ()
-        newest = dict(zip(score.channels, score.latest(), strict=True)) if score is not None else {}
+        newest = (
+            dict(zip(score.channels, score.known(LAST_KNOWN_S, beside=NULL), strict=True)) if score is not None else {}
+        )
         return names, np.array([newest.get(name, np.nan) for name in names]), float(newest.get(NULL, np.nan))
 
     def draw(self) -> None:
