@@ -85,7 +85,7 @@ class Rows:
         newest where none has."""
         _, data = self.between(self.newest_s - within_s)
         counted = [k for name, k in self.columns.items() if name != beside]
-        rows = np.flatnonzero(np.isfinite(data[:, counted]).any(axis=1)) if len(data) else ()
+        rows = np.flatnonzero(np.isfinite(data[:, counted]).any(axis=1)).tolist()
         return data[rows[-1]] if len(rows) else self.latest()
 
     def _position(self, time_s: float) -> int:
