@@ -18,6 +18,7 @@ from encoders.model_file import ModelHeader, model_hash, save_model
 from encoders.training import FitConfig, FitResult
 from realtime.commands import wiring
 from realtime.commands.console import machine_facts, say, working
+from realtime.commands.contaminating import contamination_of
 from realtime.commands.fit_report import fit_content, fit_page
 from realtime.commands.fitting import fit_material
 from realtime.commands.judging import Judgement, excluded, horizons, judge
@@ -27,6 +28,7 @@ from realtime.commands.recorded import add_stream_options, both_streams
 from realtime.config import EcogTable, WhisperTable, load_config
 from realtime.delay import delays_in_words
 from realtime.errors import UserError
+from realtime.rig_watch import flagged_names
 from realtime.sources.recording import FORMATS
 
 
@@ -72,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
     facts: dict[str, Any] = {"recordings": recording_facts(options.recordings, calibrations)}
     if any("simulated" in one.ecog.spec.name.lower() for one in calibrations):
         facts["simulated"] = True
+    if not options.quick:
+        facts["contaminated"] = _contaminated(calibrations, plan)
     fitted = fit_and_judge(calibrations, embedding, plan, options, facts)
     Console(markup=False).print(_table(fitted))
     content = fit_content(fitted.header, fitted.result, fitted.curve, fitted.judgement, fitted.excluded, fitted.seconds)
@@ -84,6 +88,16 @@ def run(options: argparse.Namespace) -> int:
         page.write(options.report or options.out.with_suffix(".html"))
         say(f"wrote {options.report or options.out.with_suffix('.html')}: open it in a browser")
     return 0
+
+
+def _contaminated(calibrations: list[Calibration], plan: wiring.EcogPlan) -> list[str]:
+    """Names of the electrodes that record the sound itself, which the model file remembers."""
+    with working("which electrodes record the sound") as progress:
+        result = contamination_of(calibrations, plan, progress)
+    names = flagged_names(result, plan.electrodes(calibrations[0].ecog.spec))
+    if names:
+        say(f"warning: these electrodes record the sound itself, what they follow is no evidence: {', '.join(names)}")
+    return names
 
 
 def fit_and_judge(
