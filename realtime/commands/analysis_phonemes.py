@@ -20,7 +20,7 @@ from realtime.commands.analysis_store import Result, Store
 from realtime.commands.console import working
 
 Doubles = npt.NDArray[np.float64]
-VERSION = 2
+VERSION = 3
 LEAST_EVENTS, LEAST_PHONES = 200, 5
 F_LAGS_S = np.round(np.arange(-0.1, 0.5001, 0.02), 3)
 F_DRAWS = 1000
@@ -56,7 +56,8 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
     def make() -> Result:
         with working(f"{patient.name}: electrodes that encode") as progress:
             one = Heard(tuple(len(o) for o in observed), np.concatenate(observed), np.concatenate(bad))
-            r, p = encoding_p(np.concatenate([phone_features(s.phones, s.times) for s in speech]), one)
+            sets = zip(*(phone_features(s.phones, s.times) for s in speech), strict=True)
+            r, p = encoding_p([np.concatenate(some) for some in sets], one)
             progress(1.0)
         with working(f"{patient.name}: responses to {len(events)} phones") as progress:
             means = window_means(events, speech, observed, bad, setup.window_s)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
 
 from encoders.analysis.phone_classes import MANNER, PHONE_PLACE, PHONES
 from realtime.commands.analysis_phonemes import F_LAGS_S
@@ -71,9 +72,9 @@ def _events_text(facts: dict[str, Any], report: Report) -> None:
 def _vectors(report: Report, arrays: Any, names: list[str], order: npt.NDArray[np.intp], which: str, when: str) -> None:
     figure = new_figure(10.0, max(3.0, 0.16 * len(order) + 1.5))
     axes = figure.subplots()
+    greyed = colormaps["magma"].with_extremes(bad="#dddddd")
     columns = np.array([PHONES.index(phone) for phone in BY_MANNER])
-    picture = axes.imshow(np.ma.masked_invalid(arrays[which][np.ix_(order, columns)]), aspect="auto", cmap="magma")
-    picture.cmap.set_bad("#dddddd")
+    picture = axes.imshow(np.ma.masked_invalid(arrays[which][np.ix_(order, columns)]), aspect="auto", cmap=greyed)
     axes.set_xticks(range(len(PHONES)), BY_MANNER, fontsize=7, rotation=90)
     axes.set_yticks(range(len(order)), [names[e] for e in order], fontsize=6)
     edges = [i for i in range(1, len(BY_MANNER)) if MANNER[BY_MANNER[i]] != MANNER[BY_MANNER[i - 1]]]
