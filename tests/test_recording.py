@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import pyxdf
 from scipy.io import wavfile
 
 from realtime.block import Block, Spec, Times, regular
@@ -173,6 +174,10 @@ def test_recorder_to_xdf_and_back(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert not recorder.running
     assert recorder.size_bytes > rows * 2 * 4
 
+    plain, _ = pyxdf.load_xdf(str(tmp_path / "a" / "session.xdf"))  # as anybody would
+    rows_of = {one["info"]["name"][0]: one["time_series"] for one in plain}
+    np.testing.assert_array_equal(rows_of[spec.name], block.data)
+    assert len(rows_of[status_spec.name]) == 4
     recording = load_recording(tmp_path / "a" / "session.xdf")
     assert capfd.readouterr().out == ""
     stream = recording.streams[spec.name]
