@@ -190,8 +190,8 @@ class Engine:
     def _with_state(self, event: Event) -> Event:
         """With the rows that had been scored in the state before, because the marker came late."""
         self.facts_now["state"] = self.timeline.at(np.inf)
-        late = round((self.scorer.newest_s - event["time_s"]) * ROW_RATE_HZ)
-        return {**event, "scored_rows": late} if late > 0 and np.isfinite(self.scorer.newest_s) else event
+        late_s = self.scorer.newest_s - event["time_s"]  # minus infinity before the first row
+        return {**event, "scored_rows": round(late_s * ROW_RATE_HZ)} if late_s > 0 else event
 
     def samples(self) -> dict[str, dict[str, int]]:
         """Rows received, lost and skipped of each lane: together what its source owed since its first row."""

@@ -13,9 +13,11 @@ from realtime.block import Spec
 from realtime.commands import companions
 from realtime.commands.companions import companion_queries, require_private, require_watched_apart
 from realtime.config import Config
+from realtime.engine import Engine
 from realtime.errors import UserError
 from realtime.sources.formats.xdf import _markers
 from realtime.sources.markers import Watched
+from realtime.states import Timeline
 
 
 def config(**tables: Any) -> Config:
@@ -74,6 +76,14 @@ def test_a_channel_that_is_not_there_is_told() -> None:
     stop, events = threading.Event(), []  # type: ignore[var-annotated]
     Watched("Room", "middle", events.append, lambda _: Sound(stop, 0)).run(stop)
     assert "has no channel 'middle'" in events[0]["message"]
+
+
+@pytest.mark.parametrize(("newest_s", "late"), [(-np.inf, {}), (9.0, {}), (10.5, {"scored_rows": 25})])
+def test_rows_scored_before_a_late_marker_are_counted(newest_s: float, late: dict[str, int]) -> None:
+    engine: Any = SimpleNamespace(facts_now={}, timeline=Timeline(), scorer=SimpleNamespace(newest_s=newest_s))
+    event = {"event": "state", "state": "listening", "time_s": 10.0}
+    assert Engine._with_state(engine, event) == {**event, **late}
+    assert engine.facts_now["state"] == "listening"
 
 
 def test_recorded_markers_are_on_the_recorders_clock() -> None:
