@@ -29,7 +29,7 @@ except (ImportError, RuntimeError, OSError) as error:  # a wheel without liblsl 
 
 LSL_FILES = (Path("lsl_api.cfg"), Path.home() / "lsl_api" / "lsl_api.cfg", Path("/etc/lsl_api/lsl_api.cfg"))
 if "LSLAPICFG" not in os.environ and not any(path.exists() for path in LSL_FILES):
-    pylsl.set_config_content("[log]\nlevel = -2\n")  # errors only: its notes go between our lines
+    pylsl.set_config_content("[log]\nlevel = -3\n")  # fatal ones only: a stream that goes is told in our own lines
 
 __all__ = [
     "Arrivals",
