@@ -47,7 +47,7 @@ def draw(patient: str, result: Result, _setup: Setup, report: Report) -> Rows:
         axes.plot(x[sure], y[sure], "o", color="C0", ms=4, label="p <= 0.05")
         axes.set(xlabel=f"r, {LABELS[plain]}", ylabel=f"r, {LABELS[better]}", aspect="equal")
         axes.set(xlim=(-0.1, edge), ylim=(-0.1, edge))
-    axes.legend(frameon=False, fontsize=7, loc="upper left")
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside upper center", ncols=2)
     report.add_figure(
         figure, "Each dot an electrode; above the line the model named on the vertical axis is the better."
     )
