@@ -36,7 +36,7 @@ from realtime.sources.recording import RecordedStream, Recording, save_folder
 SOUND_HZ = 16000.0
 PAUSE_S = 1.0
 KERNEL_ROWS = 5
-VERSION = 3  # of what is kept in the cache
+VERSION = 4  # of what is kept in the cache
 SOUND, ECOG = "demo sound", "demo ECoG (simulated)"
 
 
