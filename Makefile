@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+# Three runs, on both cores: LSL inlets are never destroyed (liblsl can abort then), and a process collects them.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: demo test test-all check clean
 
@@ -9,10 +11,14 @@ demo: $(READY)
 	$(BIN)/corticast demo
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
+	$(PYTEST) -m "not long" tests/test_[a-l]*.py
+	$(PYTEST) -m "not long" tests/test_m*.py
+	$(PYTEST) -m "not long" tests/test_[n-z]*.py
 
 test-all: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) tests/test_[a-l]*.py
+	$(PYTEST) tests/test_m*.py
+	$(PYTEST) tests/test_[n-z]*.py
 
 check: $(READY)
 	$(BIN)/ruff check .

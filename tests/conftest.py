@@ -17,7 +17,7 @@ WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")  # of the processes that
 LSL_CONFIG = """[ports]
 IPv6 = disable
 BasePort = {port}
-PortRange = 96
+PortRange = 240
 [multicast]
 ResolveScope = machine
 [lab]
@@ -34,8 +34,8 @@ def isolate_lsl() -> None:
         return
     folder = Path(tempfile.mkdtemp(prefix="corticast-lsl-"))
     path = folder / "lsl_api.cfg"
-    side = 100 * (WORKER == "gw1")
-    port = 18000 + 200 * random.randrange(50) + side  # LSL's own 32 ports do not hold two test runs at once
+    side = 250 * (WORKER == "gw1")
+    port = 18000 + 500 * random.randrange(20) + side  # LSL's own 32 ports do not hold all outlets and searches of a run
     path.write_text(LSL_CONFIG.format(session=uuid.uuid4().hex, port=port))
     os.environ["LSLAPICFG"], os.environ["CORTICAST_TEST_LSL"] = str(path), WORKER
 
