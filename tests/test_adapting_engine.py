@@ -32,6 +32,7 @@ BEST = 0.75  # of white rows, a component smoothed over three explains 0.82
 def _no_outlets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("realtime.engine.Results", FakeResults)
     monkeypatch.setattr("realtime.scoring.KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr("realtime.carried.KEPT_SHARE", np.inf)  # rows come faster than time passes here
     interval = sys.getswitchinterval()
     yield
     sys.setswitchinterval(interval)

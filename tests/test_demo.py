@@ -25,7 +25,7 @@ def check_report(report: dict[str, Any]) -> None:
         assert report["samples"][lane]["received"] > 0
         assert report["samples"][lane]["lost"] == report["samples"][lane]["skipped"] == 0
     for part in ("sound_to_prediction", "compute"):
-        assert set(report["latency_ms"][part]) == {"p50", "p95", "p99", "max"}
+        assert set(report["latency_ms"][part]) == {"p50", "p95", "p99", "p999", "max"}
     assert {"name", "kind", "driven", "r", "ceiling", "attainable", "null_p95", "null_p99"} <= set(
         report["electrodes"][0]
     )
