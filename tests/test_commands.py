@@ -28,7 +28,7 @@ model = "tiny.en"
 layer = 1
 [engine]
 name = "{prefix}-engine"
-wait_s = 20
+wait_s = 90
 """
 
 
@@ -68,9 +68,12 @@ def test_ctrl_c_ends_a_run_cleanly(tmp_path: Path) -> None:
     (tmp_path / "rig.toml").write_text(RIG.format(prefix="stopped"))
     with replaying(small_recording(40.0, "stopped"), tmp_path) as replay:
         process = run_command("run", tmp_path / "rig.toml", "--no-monitor")
-        await_state(replay, "started")
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        try:
+            await_state(replay, "started")
+        finally:
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+            print(err)  # shown where the replay was never heard
     assert process.returncode == 0, err
     assert "Traceback" not in err
     assert "stopping" in err
