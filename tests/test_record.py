@@ -21,6 +21,7 @@ from realtime.cli import main
 from realtime.errors import UserError
 from realtime.sinks.keeper import Watch, start_recording
 from realtime.sinks.lsl import Outlet
+from realtime.sinks.recorder import Recorder
 from realtime.sinks.recording_status import Status, is_alive, read_status, status_file, stop_recording, trouble
 from realtime.sources.lsl import StreamQuery, local_clock
 from realtime.sources.recording import load_recording
@@ -50,6 +51,43 @@ def outlet() -> Iterator[Outlet]:
 def push(outlet: Outlet, first: int, rows: int = 500) -> None:
     count = np.arange(first, first + rows, dtype=np.float32)
     outlet.push(regular(np.stack([count, -count], axis=1), 500.0, local_clock()))
+
+
+HANGS_AT_FIRST = """#!{python}
+import pathlib, sys
+recording, hung = pathlib.Path(sys.argv[1]), pathlib.Path({folder!r})
+assert not recording.exists()
+before = len(list(hung.iterdir()))
+recording.write_bytes(b"half" if before < {times} else b"whole")
+if before < {times}:
+    (hung / str(before)).touch()
+    print("Opened the stream x.", flush=True)
+else:
+    print("Started data collection for stream x.", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="stands in for LabRecorder with a script")
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_recorder_that_hangs_at_the_start_is_started_once_more(
+    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung, program = tmp_path / "hung", tmp_path / "recorder"
+    hung.mkdir()
+    program.write_text(HANGS_AT_FIRST.format(python=sys.executable, folder=str(hung), times=times))
+    program.chmod(0o755)
+    monkeypatch.setattr("realtime.sinks.recorder._program", lambda: program)
+    recorder = Recorder(tmp_path / "a.xdf", [StreamQuery(name="x")])
+    if times == 1:
+        recorder.start(timeout_s=2.0)
+        assert recorder.path.read_bytes() == b"whole"
+        recorder.stop()
+    else:
+        with pytest.raises(UserError, match=r"did not start within 2 s, twice .*Opened the stream x"):
+            recorder.start(timeout_s=2.0)
+        assert not recorder.path.exists(), "the next try would find a file that is there already"
+    assert len(list(hung.iterdir())) == times
 
 
 def state(path: Path) -> Status:

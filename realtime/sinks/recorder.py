@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -28,16 +28,28 @@ class Recorder:
         self._started = 0
         self._changed = threading.Condition()
 
-    def start(self, timeout_s: float = 20.0) -> None:
+    def start(self, timeout_s: float = 15.0) -> None:
         """Returns once rows of every stream are being recorded.
 
-        Raises UserError where the file exists, a stream is missing or recording does not begin in time.
+        LabRecorder now and then waits for ever for a stream that is there: after timeout_s it is started anew, once.
+        Raises UserError where the file exists, a stream is missing or recording does not begin in time; then no file
+        is left.
         """
         if self.path.exists():
             raise UserError(f"{str(self.path)!r} exists already and is not written over: choose another file name")
         if not self.queries:
             raise UserError("there is no stream to record: name at least one")
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        lines = self._try_to_start(timeout_s)
+        if lines and not _names_missing(lines):
+            lines = self._try_to_start(timeout_s)
+        if lines:
+            raise UserError(self._why(lines, timeout_s))
+
+    def _try_to_start(self, timeout_s: float) -> list[str]:
+        """Empty once all streams are being recorded; else what LabRecorder said, and no file is left."""
+        self._lines.clear()
+        self._started = 0
         command = [str(_program()), str(self.path.resolve()), *(query.predicate() for query in self.queries)]
         self._process = subprocess.Popen(
             command,
@@ -51,10 +63,12 @@ class Recorder:
         self._reader.start()
         with self._changed:
             self._changed.wait_for(self._settled, timeout_s)
-        if self._started < len(self.queries):
-            lines = list(self._lines)
-            self._end()
-            raise UserError(self._why(lines, timeout_s))
+        if self._started >= len(self.queries):
+            return []
+        lines = list(self._lines) or ["nothing"]
+        self._end()
+        self.path.unlink(missing_ok=True)
+        return lines
 
     def stop(self, timeout_s: float = 15.0) -> None:
         """End the recording and wait until the file is complete, with what was sent up to this call."""
@@ -92,8 +106,7 @@ class Recorder:
             self._changed.notify_all()
 
     def _settled(self) -> bool:
-        missing = any("matched no stream" in line for line in self._lines)
-        return missing or self._started >= len(self.queries) or not self.running
+        return _names_missing(self._lines) or self._started >= len(self.queries) or not self.running
 
     def _end(self, timeout_s: float = 5.0) -> int:
         process, self._process = self._process, None
@@ -112,12 +125,16 @@ class Recorder:
         return process.wait()
 
     def _why(self, lines: list[str], timeout_s: float) -> str:
-        if any("matched no stream" in line for line in lines):
+        if _names_missing(lines):
             wanted = "; ".join(str(query) for query in self.queries)
             found = "; ".join(str(stream) for stream in find_streams(1.0)) or "none at all"
             return f"not every stream to record is there: wanted {wanted}; found: {found}; start its program first"
-        said = lines[-1] if lines else "nothing"
-        return f"the recording did not start within {timeout_s:g} s (the recorder's last words: {said}): try again"
+        said = f"the recorder's last words: {lines[-1]}"
+        return f"the recording did not start within {timeout_s:g} s, twice ({said}): try again"
+
+
+def _names_missing(lines: Iterable[str]) -> bool:
+    return any("matched no stream" in line for line in lines)
 
 
 def _program() -> Path:
