@@ -2,9 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
-# Three runs, on both cores: LSL inlets are never destroyed (liblsl can abort then), and a process collects them.
-# Now and then LSL finds a stream too late where others start beside it: what fails is run again, and told as "rerun".
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --reruns 2
+# What goes through real streams runs one test at a time, for other work beside it would be the load that it is tested
+# under, and in three processes: LSL inlets are never destroyed (liblsl can abort then), and a process collects them.
+# Such a test that fails is run once more, and told as "rerun".
+PYTEST := $(BIN)/python -m pytest
+ALONE := $(PYTEST) --reruns 1
 
 .PHONY: demo test test-all check clean
 
@@ -12,14 +14,16 @@ demo: $(READY)
 	$(BIN)/corticast demo
 
 test: check
-	$(PYTEST) -m "not long" tests/test_[a-l]*.py
-	$(PYTEST) -m "not long" tests/test_m*.py
-	$(PYTEST) -m "not long" tests/test_[n-z]*.py
+	$(PYTEST) -n 2 --dist loadfile -m "not streams and not long"
+	$(ALONE) -m "streams and not long" tests/test_[a-l]*.py
+	$(ALONE) -m "streams and not long" tests/test_m*.py
+	$(ALONE) -m "streams and not long" tests/test_[n-z]*.py
 
 test-all: check
-	$(PYTEST) tests/test_[a-l]*.py
-	$(PYTEST) tests/test_m*.py
-	$(PYTEST) tests/test_[n-z]*.py
+	$(PYTEST) -n 2 --dist loadfile -m "not streams"
+	$(ALONE) -m streams tests/test_[a-l]*.py
+	$(ALONE) -m streams tests/test_m*.py
+	$(ALONE) -m streams tests/test_[n-z]*.py
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import os
 import random
 import tempfile
 import uuid
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,25 @@ SessionID = {session}
 [log]
 level = -2
 """
+
+
+STREAMS = (  # a module that names one of these goes through real LSL streams
+    *("realtime.sources.lsl", "realtime.sinks.lsl", "tests.rig", "tests.fake_engine", "test_supervisor"),
+    *("benchmarks.latency_case", "benchmarks.soak", "commands import demo", "test_bad_input", "LSLAPICFG"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what goes through real streams: it runs by itself, for timing is its own there."""
+    found = {item.path: any(name in _source(item.path) for name in STREAMS) for item in items}
+    for item in items:
+        if found[item.path]:
+            item.add_marker(pytest.mark.streams)
+
+
+@cache
+def _source(path: Path) -> str:
+    return f"{path.stem}\n{path.read_text(encoding='utf-8')}"
 
 
 def isolate_lsl() -> None:
