@@ -211,8 +211,9 @@ class Artefacts:
         gain = np.where(state.bin_bad & (state.bins > 0), GAIN_BAD, usual)
         ratio = np.log(np.maximum(found[:3], TINY) / np.maximum(state.scale, TINY))
         moved = state.scale * np.exp(gain * np.clip(ratio, -1.0, 1.0))
-        state.scale = np.where(state.bins == 0, found[:3], moved)
-        state.bins = np.where(found[0] > 0, state.bins + 1, 0)  # a flat channel that comes back is a new one
+        waits = (found[0] <= 0) | ((state.bins == 0) & state.bin_bad)  # a flat channel that comes back is a new one,
+        state.scale = np.where(state.bins == 0, found[:3], moved)  # and no scale begins with a bin that is half flat
+        state.bins = np.where(waits, 0, state.bins + 1)
         state.means = np.concatenate([state.means[1:], found[3:]])
         state.sums = np.zeros_like(state.sums)
         state.bin_bad = np.zeros_like(state.bin_bad)

@@ -87,6 +87,19 @@ def test_a_channel_that_stands_still_is_marked_until_it_moves(rows: int) -> None
     assert not np.concatenate(bad)[:, 0].any()
 
 
+@settings(max_examples=60, deadline=None)
+@given(start=st.integers(200, 260), rows=st.integers(1, 120), seed=st.integers(0, 99))
+def test_a_spell_of_held_samples_is_over_when_it_is_over(start: int, rows: int, seed: int) -> None:
+    """As `Repair` holds NaN, wherever in the bins of the scale it begins and ends."""
+    data = np.random.default_rng(seed).normal(size=(900, 2)).astype(np.float32)
+    bad = np.zeros(data.shape, bool)
+    data[start : start + rows, 1], bad[start : start + rows, 1] = data[start - 1, 1], True
+    x = regular(data, RATE_HZ)
+    marked = bad_samples(Artefacts(RATE_HZ).layer(Block(x.data, x.times, 0, {"bad": bad})))
+    assert marked[start : start + rows, 1].all()
+    assert not marked[start + rows + 40 :].any(), "it goes on after 0.1 s"
+
+
 def test_a_loud_channel_is_the_new_normal_in_the_end() -> None:
     """Five times as loud from a moment on: masked at first, not for ever."""
     rng = np.random.default_rng(2)

@@ -80,7 +80,10 @@ def _close_bin(
         else:
             ratio = math.log(max(found[i], 1e-9) / max(scale[c][i], 1e-9))
             scale[c][i] *= math.exp(gain * min(max(ratio, -1.0), 1.0))
-    bins[c] = bins[c] + 1 if found[0] > 0 else 0
+    if found[0] <= 0 or (bins[c] == 0 and was_bad):
+        bins[c] = 0
+    else:
+        bins[c] += 1
 
 
 def _bridged(x: Values, bad: Mask) -> Values:
