@@ -21,13 +21,12 @@ from benchmarks.processes import stop_with_parent, tell
 from realtime.block import Block, Spec
 from realtime.clock import Clock
 from realtime.ring import Ring
-from realtime.sources.lsl import LslInlet, StreamQuery, local_clock, pump
+from realtime.sources.lsl import LslInlet, StreamQuery, keep_forever, local_clock, pump
 
 WARM_UP_S = 1.0
 WAIT_S = 20.0
 POLL_S = 0.002
 RING_S = 30.0
-_parked: list[Any] = []
 
 
 class Notes:
@@ -81,6 +80,7 @@ def plain(name: str, notes: Notes, stop: threading.Event) -> None:
     pylsl: Any = importlib.import_module("pylsl")
     (info,) = pylsl.resolve_byprop("name", name, 1, WAIT_S)
     inlet = pylsl.StreamInlet(info, max_buflen=60)
+    keep_forever(inlet)
     rows = max(32, round(0.25 * info.nominal_srate()))
     array = np.empty((rows, info.channel_count()), np.float32)
     going = True
@@ -88,7 +88,6 @@ def plain(name: str, notes: Notes, stop: threading.Event) -> None:
         _, stamps = inlet.pull_chunk(0.1, rows, dest_obj=array, min_samples=1, as_numpy=True)
         if len(stamps):
             going = notes.add(float(array[len(stamps) - 1, 0]), local_clock())
-    _parked.append(inlet)  # destroying one can abort the process
 
 
 def mne_lsl(name: str, notes: Notes, stop: threading.Event) -> None:

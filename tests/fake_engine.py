@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pylsl
 
+from realtime.sources.lsl import keep_forever
+
 STEP_S = 0.02
 BLOCK_ROWS = 5  # a block of 100 ms
 COMPUTE_S = 0.015
@@ -165,6 +167,7 @@ class FakeEngine:
         found = pylsl.resolve_byprop("name", f"{self.name}.commands", 1, timeout_s)
         if found:
             self._commands = pylsl.StreamInlet(found[0])
+            keep_forever(self._commands)
             self._commands.open_stream(timeout_s)
         return bool(found)
 

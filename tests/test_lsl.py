@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -16,7 +18,17 @@ from realtime.clock import Clock
 from realtime.errors import UserError
 from realtime.ring import Ring
 from realtime.sinks.lsl import Outlet
-from realtime.sources.lsl import Arrivals, Counts, Event, LslInlet, StreamQuery, find_streams, local_clock, pump
+from realtime.sources.lsl import (
+    Arrivals,
+    Counts,
+    Event,
+    LslInlet,
+    StreamQuery,
+    find_streams,
+    keep_forever,
+    local_clock,
+    pump,
+)
 
 CHANNELS = ("count", "LA1", "LA 2 é")
 
@@ -233,6 +245,7 @@ def test_text_goes_out_with_its_time() -> None:
     sink = Outlet(Spec(name, 0.0, ("status",)), "Markers", name, text=True, meta={"version": "1"})
     info = pylsl.resolve_byprop("name", name, 1, 10)[0]
     reader = pylsl.StreamInlet(info)
+    keep_forever(reader)
     reader.open_stream(10)
     assert reader.info(10).desc().child_value("version") == "1"
     assert sink.wait_for_consumers(20)
@@ -240,6 +253,19 @@ def test_text_goes_out_with_its_time() -> None:
     assert reader.pull_sample(10) == (['{"é": 1}'], 123.5)
     with pytest.raises(ValueError, match="push_text"):
         sink.push(regular(np.zeros((1, 1), np.float32), 1.0))
+
+
+def test_an_inlet_is_not_destroyed_at_the_end_of_the_process() -> None:
+    """Destroying one aborts now and then, and a session's program would end with an error."""
+    program = """
+import os, pylsl
+from realtime.sources.lsl import keep_forever
+pylsl.StreamInlet.__del__ = lambda self: os.write(1, b"destroyed")
+inlet = pylsl.StreamInlet(pylsl.StreamInfo("nowhere", source_id="nowhere"))
+keep_forever(inlet)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == ""
 
 
 def test_pushing_never_waits_for_a_consumer_that_stalls() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from collections.abc import Callable
@@ -41,6 +42,7 @@ __all__ = [
     "StreamFound",
     "StreamQuery",
     "find_streams",
+    "keep_forever",
     "local_clock",
     "pump",
 ]
@@ -56,7 +58,10 @@ RESOLVE_S = 5.0  # liblsl searches so long without a break, during which Ctrl-C 
 TWIN_S = 1.0  # a second stream of the same description answers later: seen after 0.5 s
 PULL_S = 0.25  # of rows are taken at once, at most
 
-_parked: list[Any] = []  # destroying an inlet can abort the process (liblsl issue 220), so none is
+
+def keep_forever(inlet: Any) -> None:
+    """Let nothing destroy an inlet, the end of the process included: it can abort the process (liblsl issue 220)."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(inlet))
 
 
 def local_clock() -> float:
@@ -141,7 +146,7 @@ class LslInlet:
         info = self._resolve()
         _check_numeric(info)
         self._inlet = pylsl.StreamInlet(info, max_buflen=self.buffer_s, recover=True)
-        _parked.append(self._inlet)
+        keep_forever(self._inlet)
         try:
             full = self._inlet.info(timeout=self.timeout_s)
         except (LslTimeoutError, LostError):
@@ -228,7 +233,7 @@ def _check_numeric(info: Any) -> None:
 def _describe(info: Any, offset: bool) -> StreamFound:
     """A found stream with its labels; without them where it no longer answers."""
     inlet = pylsl.StreamInlet(info, max_buflen=1, recover=False)
-    _parked.append(inlet)
+    keep_forever(inlet)
     try:
         info = inlet.info(timeout=1.0)
         clock_offset = float(inlet.time_correction(timeout=2.0)) if offset else None
@@ -322,7 +327,7 @@ class Reader:
         self.uid: str = info.uid()
         self.is_text: bool = info.channel_format() == pylsl.cf_string
         self._inlet = self._try(pylsl.StreamInlet, info, max_buflen=BUFFER_S, recover=False)
-        _parked.append(self._inlet)
+        keep_forever(self._inlet)
         found, _ = _found(self._try(self._inlet.info, timeout_s))
         self.spec = Spec(found.name, found.rate_hz, found.channels, found.unit)
         self._try(self._inlet.open_stream, timeout_s)
