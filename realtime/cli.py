@@ -6,10 +6,13 @@ That line begins with `corticast:` and is the last; lines of progress may come b
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from realtime.errors import UserError, nearest
 
@@ -38,6 +41,16 @@ COMMANDS = {
 
 
 MODULES = {"report": "session_report"}  # where a command's module has another name
+
+
+def program() -> NoReturn:
+    """`main`, then the end at once: a thread that computes yet would abort as the interpreter is taken down."""
+    status = main()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # whoever read it has gone
+            stream.flush()
+    os._exit(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,4 +93,4 @@ class _Parser(argparse.ArgumentParser):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

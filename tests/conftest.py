@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import tempfile
+import threading
 import uuid
 from functools import cache
 from pathlib import Path
@@ -41,6 +42,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if found[item.path]:
             item.add_marker(pytest.mark.streams)
+
+
+def pytest_sessionfinish() -> None:
+    """Wait for what failed commands left at work, as loading Whisper: it would abort in the interpreter's end."""
+    for thread in threading.enumerate():
+        if thread.name == "meanwhile":
+            thread.join(60.0)
 
 
 @cache

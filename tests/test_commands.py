@@ -78,3 +78,24 @@ def test_ctrl_c_ends_a_run_cleanly(tmp_path: Path) -> None:
     assert "Traceback" not in err
     assert "stopping" in err
     assert "sound" in out
+
+
+def test_a_thread_that_computes_yet_does_not_abort_the_end() -> None:
+    """As it would in the interpreter's end: a thread that is stopped there while it is in torch ends the process."""
+    program = """
+import sys, threading, time, torch
+import realtime.cli
+begun = threading.Event()
+def compute():
+    while True:
+        begun.set()
+        torch.zeros(4096)
+for _ in range(8):
+    threading.Thread(target=compute, daemon=True).start()
+begun.wait()
+sys.argv = ["corticast", "fit", "nowhere.toml"]
+realtime.cli.program()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("corticast:") == 1
