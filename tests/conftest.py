@@ -14,7 +14,7 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")  # of the processes that share the tests, gw0 and gw1
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")  # of the processes that share the tests, gw0 to gw2
 
 LSL_CONFIG = """[ports]
 IPv6 = disable
@@ -62,8 +62,8 @@ def isolate_lsl() -> None:
         return
     folder = Path(tempfile.mkdtemp(prefix="corticast-lsl-"))
     path = folder / "lsl_api.cfg"
-    side = 250 * (WORKER == "gw1")
-    port = 18000 + 500 * random.randrange(20) + side  # LSL's own 32 ports do not hold all outlets and searches of a run
+    side = 250 * int(WORKER.removeprefix("gw")) if WORKER != "alone" else 0
+    port = 18000 + 750 * random.randrange(14) + side  # LSL's own 32 ports do not hold all outlets and searches of a run
     path.write_text(LSL_CONFIG.format(session=uuid.uuid4().hex, port=port))
     os.environ["LSLAPICFG"], os.environ["CORTICAST_TEST_LSL"] = str(path), WORKER
 

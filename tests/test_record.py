@@ -53,41 +53,41 @@ def push(outlet: Outlet, first: int, rows: int = 500) -> None:
     outlet.push(regular(np.stack([count, -count], axis=1), 500.0, local_clock()))
 
 
-HANGS_AT_FIRST = """#!{python}
+STANDS_IN = """#!{python}
 import pathlib, sys
-recording, hung = pathlib.Path(sys.argv[1]), pathlib.Path({folder!r})
-assert not recording.exists()
-before = len(list(hung.iterdir()))
-recording.write_bytes(b"half" if before < {times} else b"whole")
-if before < {times}:
-    (hung / str(before)).touch()
-    print("Opened the stream x.", flush=True)
-else:
-    print("Started data collection for stream x.", flush=True)
+pathlib.Path(sys.argv[1]).write_bytes(b"half")
+print({said!r}, flush=True)
 sys.stdin.readline()
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="stands in for LabRecorder with a script")
-@pytest.mark.parametrize("times", [1, 2])
-def test_a_recorder_that_hangs_at_the_start_is_started_once_more(
-    times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hung, program = tmp_path / "hung", tmp_path / "recorder"
-    hung.mkdir()
-    program.write_text(HANGS_AT_FIRST.format(python=sys.executable, folder=str(hung), times=times))
+def stand_in(said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script in LabRecorder's place."""
+    program = tmp_path / "recorder"
+    program.write_text(STANDS_IN.format(python=sys.executable, said=said))
     program.chmod(0o755)
     monkeypatch.setattr("realtime.sinks.recorder._program", lambda: program)
-    recorder = Recorder(tmp_path / "a.xdf", [StreamQuery(name="x")])
-    if times == 1:
-        recorder.start(timeout_s=2.0)
-        assert recorder.path.read_bytes() == b"whole"
-        recorder.stop()
-    else:
-        with pytest.raises(UserError, match=r"did not start within 2 s, twice .*Opened the stream x"):
-            recorder.start(timeout_s=2.0)
-        assert not recorder.path.exists(), "the next try would find a file that is there already"
-    assert len(list(hung.iterdir())) == times
+
+
+@pytest.mark.skipif(os.name != "posix", reason="stands in for LabRecorder with a script")
+def test_words_of_several_streams_may_share_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LabRecorder's threads print as they come: seen in one of five starts of 60 streams on a busy machine."""
+    said = "Started data collection for stream Started data collection for stream a.b.\n\nStarted data collection for"
+    stand_in(said, tmp_path, monkeypatch)
+    recorder = Recorder(tmp_path / "a.xdf", [StreamQuery(name=name) for name in "abc"])
+    recorder.start()
+    recorder.stop()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="stands in for LabRecorder with a script")
+def test_a_recorder_that_hangs_at_the_start_is_told_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in("Opened the stream b.", tmp_path, monkeypatch)
+    recorder = Recorder(tmp_path / "a.xdf", [StreamQuery(name="b")])
+    with pytest.raises(UserError, match=r"did not start within 1 s \(of 1 streams 0 did; .*Opened the stream b"):
+        recorder.start(timeout_s=1.0)
+    assert not recorder.path.exists(), "the next try would find a file that is there already"
 
 
 def state(path: Path) -> Status:

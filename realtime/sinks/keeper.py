@@ -27,7 +27,7 @@ BEAT_S = 1.0
 STALL_S = 15.0  # LabRecorder writes clock offsets every 5 s, even where no stream sends
 LEAST_FREE = 1e9  # bytes
 LEAST_MINUTES = 10.0
-START_S = 50.0
+START_S = 40.0
 
 
 class Watch:

@@ -14,6 +14,7 @@ from pathlib import Path
 from realtime.errors import UserError
 from realtime.sources.lsl import StreamQuery, find_streams
 
+STARTED = "Started data collection"  # of a stream; two may share a line, for LabRecorder's threads write as they come
 SETTLE_S = 1.0  # LabRecorder takes rows every half second, and what it has not taken when told to end is lost
 
 
@@ -31,7 +32,6 @@ class Recorder:
     def start(self, timeout_s: float = 15.0) -> None:
         """Returns once rows of every stream are being recorded.
 
-        LabRecorder now and then waits for ever for a stream that is there: after timeout_s it is started anew, once.
         Raises UserError where the file exists, a stream is missing or recording does not begin in time; then no file
         is left.
         """
@@ -40,16 +40,6 @@ class Recorder:
         if not self.queries:
             raise UserError("there is no stream to record: name at least one")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        lines = self._try_to_start(timeout_s)
-        if lines and not _names_missing(lines):
-            lines = self._try_to_start(timeout_s)
-        if lines:
-            raise UserError(self._why(lines, timeout_s))
-
-    def _try_to_start(self, timeout_s: float) -> list[str]:
-        """Empty once all streams are being recorded; else what LabRecorder said, and no file is left."""
-        self._lines.clear()
-        self._started = 0
         command = [str(_program()), str(self.path.resolve()), *(query.predicate() for query in self.queries)]
         self._process = subprocess.Popen(
             command,
@@ -63,12 +53,11 @@ class Recorder:
         self._reader.start()
         with self._changed:
             self._changed.wait_for(self._settled, timeout_s)
-        if self._started >= len(self.queries):
-            return []
-        lines = list(self._lines) or ["nothing"]
-        self._end()
-        self.path.unlink(missing_ok=True)
-        return lines
+        if self._started < len(self.queries):
+            lines = list(self._lines) or ["nothing"]
+            self._end()
+            self.path.unlink(missing_ok=True)
+            raise UserError(self._why(lines, timeout_s))
 
     def stop(self, timeout_s: float = 15.0) -> None:
         """End the recording and wait until the file is complete, with what was sent up to this call."""
@@ -100,7 +89,7 @@ class Recorder:
         for line in (process and process.stdout) or ():
             with self._changed:
                 self._lines.append(line.strip())
-                self._started += line.startswith("Started data collection")
+                self._started += line.count(STARTED)
                 self._changed.notify_all()
         with self._changed:
             self._changed.notify_all()
@@ -129,8 +118,8 @@ class Recorder:
             wanted = "; ".join(str(query) for query in self.queries)
             found = "; ".join(str(stream) for stream in find_streams(1.0)) or "none at all"
             return f"not every stream to record is there: wanted {wanted}; found: {found}; start its program first"
-        said = f"the recorder's last words: {lines[-1]}"
-        return f"the recording did not start within {timeout_s:g} s, twice ({said}): try again"
+        said = f"of {len(self.queries)} streams {self._started} did; the recorder's last words: {lines[-1]}"
+        return f"the recording did not start within {timeout_s:g} s ({said}): try again"
 
 
 def _names_missing(lines: Iterable[str]) -> bool:
