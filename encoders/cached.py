@@ -25,8 +25,19 @@ class Cache:
 
     keys: torch.Tensor  # (depth, heads, history + block + tail + silence, size): a ring, then room for the others
     values: torch.Tensor
-    base: int  # frame, counted from the stream's last restart, that has position 0
-    frames: int  # frames committed since `base`
+    base: int  # index of the frame that has position 0
+    begin: int  # index of the first frame committed: `base`, or later where a gap lies between
+    frames: int = 0  # committed
+
+    @property
+    def end(self) -> int:
+        """Index of the frame to come next."""
+        return self.begin + self.frames
+
+    @property
+    def position(self) -> int:
+        """Whisper's position of the frame to come next."""
+        return self.end - self.base
 
 
 @dataclass
@@ -45,8 +56,11 @@ class CausalWhisper(BlockStage[WhisperState]):
     sound ended there (see `encoders.silence`).
 
     Before the 1500 positions run out, a second cache with fresh positions fills over the last `history`
-    frames, two blocks a step, in the same pass, and takes over. graph: whether single blocks go through buffers of
-    fixed shape, captured as a CUDA graph where there is CUDA; None: on CUDA alone.
+    frames, two blocks a step, in the same pass, and takes over. Which frame has position 0 follows from the stream's
+    own index: so depth * history frames after a gap, rows are those of a stream without it.
+
+    graph: whether single blocks go through buffers of fixed shape, captured as a CUDA graph where there is CUDA; None:
+    on CUDA alone.
     """
 
     def __init__(
@@ -74,6 +88,7 @@ class CausalWhisper(BlockStage[WhisperState]):
             )
         self.silence = silence
         self._silent = silent_window(encoder) if silence else None
+        self._period = self.epoch - self.history  # from one cache's position 0 to the next one's
         self._slots = self.history + block  # of the ring; the tail's lie behind, and those of silence
         self._fill_frames = -(-self.history // (2 * block)) * block  # how long before a swap the second cache begins
         self._kept = self._fill_frames + piece + 2 * block + tail
@@ -81,37 +96,38 @@ class CausalWhisper(BlockStage[WhisperState]):
         self._static = self._static_call(capture=on_cuda) if (on_cuda if graph is None else graph) else None
 
     def _fresh(self, index: int) -> WhisperState:
-        ring = FrameRing.empty(self._kept, self.encoder.width, index)
-        return WhisperState(ring, self._empty_cache(0), self._empty_cache(self._standby_base(0)))
+        ring = FrameRing.empty(self._kept, self.encoder.width, index, self.block)
+        base = max(0, (ring.begin - self.history) // self._period) * self._period
+        following = base + self._period
+        main, standby = (self._empty_cache(at, max(at, ring.begin)) for at in (base, following))
+        return WhisperState(ring, main, standby)
 
-    def _empty_cache(self, base: int) -> Cache:
+    def _empty_cache(self, base: int, begin: int) -> Cache:
         encoder = self.encoder
         slots = self._slots + self.tail + self.silence
         shape = (encoder.depth, encoder.heads, slots, encoder.width // encoder.heads)
         keys = torch.zeros(shape, dtype=encoder.dtype, device=encoder.device)
-        return Cache(keys, torch.zeros_like(keys), base, 0)
-
-    def _standby_base(self, base: int) -> int:
-        return base + self.epoch - self.history
+        return Cache(keys, torch.zeros_like(keys), base, begin)
 
     def _encode(self, state: WhisperState, blocks: int) -> list[torch.Tensor]:
         """The caches swap at fixed frames, wherever a step happens to end."""
         results, ring = [], state.ring
         while blocks:
-            count = min(blocks, (self.epoch - state.main.frames) // self.block)
+            count = min(blocks, (self.epoch - state.main.position) // self.block)
             ring.done += count * self.block
             results.append(self._append(ring, (state.main, count), (state.standby, self._standby_blocks(state))))
             blocks -= count
-            if state.main.frames == self.epoch:
-                fresh = replace(state.main, base=self._standby_base(state.standby.base), frames=0)
+            if state.main.position == self.epoch:
+                following = state.standby.base + self._period
+                fresh = replace(state.main, base=following, begin=following, frames=0)
                 state.main, state.standby = state.standby, fresh
         return results
 
     def _standby_blocks(self, state: WhisperState) -> int:
         """How many blocks the second cache is behind: half a history before the swap it begins to take two for one."""
         since_begin = state.ring.done - (state.main.base + self.epoch - self._fill_frames)
-        wanted = min(2 * max(0, since_begin), self.history) // self.block
-        return max(0, wanted - state.standby.frames // self.block)
+        wanted = state.standby.base + min(2 * max(0, since_begin), self.history)
+        return max(0, wanted - state.standby.end) // self.block
 
     def _append(self, ring: FrameRing, main: Part, standby: Part) -> torch.Tensor:
         """Append blocks to both caches; the hidden states of main's, (blocks * block, width * layers)."""
@@ -143,11 +159,11 @@ class CausalWhisper(BlockStage[WhisperState]):
 
     def _input(self, ring: FrameRing, cache: Cache, blocks: int) -> torch.Tensor:
         """Each block and its tail, positions added: (blocks * (block + tail), width)."""
-        own = (cache.frames + self.block * np.arange(blocks)[:, None] + np.arange(self.block + self.tail)).reshape(-1)
-        frames = ring.frames(own + cache.base).to(self.encoder.device)
+        own = (self.block * np.arange(blocks)[:, None] + np.arange(self.block + self.tail)).reshape(-1)
+        frames = ring.frames(cache.end + own).to(self.encoder.device)
         if blocks == 1:
-            return frames + self.encoder.positions[cache.frames : cache.frames + len(own)]
-        return frames + self.encoder.positions[torch.from_numpy(own)]
+            return frames + self.encoder.positions[cache.position : cache.position + len(own)]
+        return frames + self.encoder.positions[torch.from_numpy(cache.position + own)]
 
     def _committed(self, blocks: int) -> slice | torch.Tensor:
         """Which rows of blocks with their tails are committed."""
@@ -162,7 +178,7 @@ class CausalWhisper(BlockStage[WhisperState]):
         full = cache.frames + self.block >= self._slots
         tail = self._slots if full else slot + self.block
         end = tail + self.tail + self.silence
-        self._put_silence(cache.frames, cache.keys, cache.values, tail + self.tail)
+        self._put_silence(cache, cache.keys, cache.values, tail + self.tail)
 
         def store(layer: int, k: torch.Tensor, v: torch.Tensor) -> Visible:
             keys, values = cache.keys[layer], cache.values[layer]
@@ -181,7 +197,8 @@ class CausalWhisper(BlockStage[WhisperState]):
         newest = self._places(max(cache.frames, end - self._slots), end)
         committed = torch.arange(blocks * (self.block + self.tail))[self._committed(blocks)][-self._slots :]
         mask = torch.from_numpy(self._mask(past, blocks)).to(self.encoder.device)
-        silent = slice(self._end(cache.frames), self._end(cache.frames) + (blocks - 1) * self.block + self.silence)
+        behind = self._behind(cache)
+        silent = slice(behind, behind + (blocks - 1) * self.block + self.silence)
 
         def store(layer: int, k: torch.Tensor, v: torch.Tensor) -> Visible:
             keys, values = [cache.keys[layer][:, history], k], [cache.values[layer][:, history], v]
@@ -195,15 +212,15 @@ class CausalWhisper(BlockStage[WhisperState]):
 
         return store
 
-    def _end(self, frames: int) -> int:
-        """The position behind the next block and its tail, when so many frames are committed."""
-        return frames + self.block + self.tail
+    def _behind(self, cache: Cache) -> int:
+        """The position behind the next block and its tail."""
+        return cache.position + self.block + self.tail
 
-    def _put_silence(self, frames: int, keys: torch.Tensor, values: torch.Tensor, slot: int) -> None:
-        """Into a cache's slots from `slot` on: the silence behind the next block and its tail."""
+    def _put_silence(self, cache: Cache, keys: torch.Tensor, values: torch.Tensor, slot: int) -> None:
+        """Into slots from `slot` on: the silence behind the cache's next block and its tail."""
         if self._silent is None:
             return
-        slots, positions = (slice(first, first + self.silence) for first in (slot, self._end(frames)))
+        slots, positions = (slice(first, first + self.silence) for first in (slot, self._behind(cache)))
         keys[:, :, slots] = self._silent.keys[:, :, positions]
         values[:, :, slots] = self._silent.values[:, :, positions]
 
@@ -233,7 +250,7 @@ class CausalWhisper(BlockStage[WhisperState]):
 
     def _static_call(self, capture: bool) -> StaticCall:
         """One block through buffers of fixed shape: x, the slots that it takes, which slots are visible, the cache."""
-        cache, device = self._empty_cache(0), self.encoder.device
+        cache, device = self._empty_cache(0, 0), self.encoder.device
         x = torch.zeros(self.block + self.tail, self.encoder.width, device=device)
         slots = torch.arange(self.block + self.tail, device=device)
         visible = torch.ones(1, cache.keys.shape[2], dtype=torch.bool, device=device)
@@ -262,7 +279,7 @@ class CausalWhisper(BlockStage[WhisperState]):
         visible.copy_(torch.from_numpy((seen < cache.frames + self.block) | (seen >= self._slots))[None])
         keys.copy_(cache.keys)
         values.copy_(cache.values)
-        self._put_silence(cache.frames, keys, values, self._slots + self.tail)
+        self._put_silence(cache, keys, values, self._slots + self.tail)
         result = self._static().clone()
         cache.keys[:, :, taken] = keys[:, :, taken]
         cache.values[:, :, taken] = values[:, :, taken]

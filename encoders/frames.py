@@ -18,20 +18,21 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass
 class FrameRing:
-    """Frames are numbered from the stream's last restart; frame n lies at n modulo the ring's length."""
+    """Frames have the stream's own index; frame n lies at n modulo the ring's length."""
 
     data: Floats  # (kept, width) float32
     times: Times  # (kept,)
     bad: Mask  # (kept,)
-    received: int = 0  # frames since the last restart
-    done: int = 0  # frames given out since the last restart
-    origin: int = 0  # index of the first frame after the last restart
-    next_index: int = 0
+    begin: int  # the first frame that is used after the last restart
+    received: int  # the frame to come next
+    done: int  # the frame to be given out next
 
     @staticmethod
-    def empty(kept: int, width: int, index: int = 0) -> FrameRing:
+    def empty(kept: int, width: int, index: int, block: int) -> FrameRing:
+        """Before frame `index`, with blocks that begin at multiples of `block`."""
+        begin = -(-index // block) * block
         data = np.zeros((kept, width), np.float32)
-        return FrameRing(data, np.zeros(kept), np.zeros(kept, bool), origin=index, next_index=index)
+        return FrameRing(data, np.zeros(kept), np.zeros(kept, bool), begin, index, begin)
 
     def receive(self, x: Block) -> None:
         """Take frames in. A frame that is not finite becomes zero and is marked bad: through the cache's keys and
@@ -42,7 +43,6 @@ class FrameRing:
         self.times[slots] = x.times
         self.bad[slots] = bad_rows(x) | ~finite
         self.received += len(x)
-        self.next_index += len(x)
 
     def frames(self, numbers: Numbers) -> torch.Tensor:
         """A copy, (*numbers.shape, width)."""
@@ -59,8 +59,9 @@ S = TypeVar("S", bound=_State)
 class BlockStage(ABC, Generic[S]):
     """Stem frames (time, width) to hidden states (time, width * len(layers)), 50 rows a second, by blocks.
 
-    Rows come out `block` at a time, on a grid anchored at the first frame, once `tail` frames more are there; so
-    lag_s = (block - 1 + tail) * 20 ms. After a gap it restarts. Rows of bad frames are marked bad.
+    Rows come out `block` at a time, once `tail` frames more are there; so lag_s = (block - 1 + tail) * 20 ms. Blocks
+    begin at multiples of `block`. After a gap it restarts with the first whole block, which is where one began without
+    the gap. Rows of bad frames are marked bad.
     """
 
     def __init__(self, encoder: Encoder, block: int, tail: int, layers: tuple[int, ...], piece: int):
@@ -87,10 +88,10 @@ class BlockStage(ABC, Generic[S]):
         """Hidden states of the next `blocks` blocks, and `ring.done` moved past them."""
 
     def step(self, x: Block, state: S) -> tuple[Block, S]:
-        if len(x) and x.index != state.ring.next_index:
+        if len(x) and x.index != state.ring.received:
             state = self._fresh(x.index)
         ring = state.ring
-        index = ring.origin + ring.done
+        index = ring.done
         results: list[torch.Tensor] = []
         times, bad = [np.zeros(0)], [np.zeros(0, bool)]
         for start in range(0, len(x), self._piece):

@@ -33,6 +33,10 @@ class MelState:
     next_index: int
     maximum: float
 
+    @property
+    def next_row(self) -> int:
+        return self.origin + self.rows
+
 
 class Mel:
     """(time, 1) sound at 16 kHz to (time, mels) log-mel, 100 rows a second.
@@ -40,7 +44,8 @@ class Mel:
     Row m speaks of sample 160 m, the centre of its window, and needs samples up to 160 m + 199. The left
     edge of a stream is reflected, as Whisper does with a clip. The floor is 8 below the largest log-mel
     value so far, which falls by `fall_per_s` (log10 units a second) from `start_maximum` while nothing louder
-    comes. A row with a bad sample in its window is bad. After a gap it restarts, keeping the maximum.
+    comes. A row with a bad sample in its window is bad. After a gap it restarts with the first row whose centre came,
+    and the maximum is what it would be had nothing louder come meanwhile, but no lower than a start's.
     """
 
     def __init__(self, mels: int = 80, start_maximum: float = 1.0, fall_per_s: float = 0.05):
@@ -58,10 +63,13 @@ class Mel:
     def step(self, x: Block, state: MelState) -> tuple[Block, MelState]:
         if len(x) and x.index != state.next_index:
             state = self._restarted(x.index, state)
+        early = max(0, state.origin * HOP_LENGTH - state.next_index)  # samples before the first row's centre
+        state = replace(state, next_index=state.next_index + len(x))
+        x = x.rows(early, len(x))
         sound = np.concatenate([state.sound, x.data[:, 0].astype(np.float32, copy=False)])
         times = np.concatenate([state.times, x.times])
         bad = np.concatenate([state.bad, bad_rows(x)])
-        state = replace(state, sound=sound, times=times, bad=bad, next_index=state.next_index + len(x))
+        state = replace(state, sound=sound, times=times, bad=bad)
         if not state.started and len(sound) <= PAD:
             return self._empty(state), state
         if not state.started:
@@ -82,11 +90,13 @@ class Mel:
     def _restarted(self, index: int, state: MelState) -> MelState:
         fresh = self.initial_state()
         origin = -(-index // HOP_LENGTH)
-        return replace(fresh, origin=origin, next_index=index, maximum=state.maximum)
+        fallen = state.maximum - self.fall_per_row * max(0, origin - state.next_row if state.next_index else 0)
+        maximum = max(fallen, min(state.maximum, self.start_maximum))
+        return replace(fresh, origin=origin, next_index=index, maximum=maximum)
 
     def _empty(self, state: MelState) -> Block:
         bad = np.zeros((0, 1), bool)
-        return Block(np.zeros((0, self.mels), np.float32), np.zeros(0), state.origin + state.rows, {"bad": bad})
+        return Block(np.zeros((0, self.mels), np.float32), np.zeros(0), state.next_row, {"bad": bad})
 
     def _complete_rows(self, state: MelState) -> tuple[Block, MelState]:
         count = max(0, (len(state.sound) - N_FFT) // HOP_LENGTH + 1)
@@ -96,7 +106,7 @@ class Mel:
         data, maximum = self._floored(log_mel, state.maximum)
         centres = state.times[PAD : PAD + count * HOP_LENGTH : HOP_LENGTH].copy()
         bad = _any_in_windows(state.bad, N_FFT, HOP_LENGTH, count)
-        block = Block(data, centres, state.origin + state.rows, {"bad": bad})
+        block = Block(data, centres, state.next_row, {"bad": bad})
         used = count * HOP_LENGTH
         rest = replace(
             state,
@@ -159,7 +169,7 @@ class Stem:
 
     Frame j speaks of row 2 j, the centre of its receptive field, and needs rows up to 2 j + 2. Rows before
     the stream's start, and the first convolution's output before it, are zero, as in Whisper. A frame is bad
-    when one of its rows is. After a gap it restarts.
+    when one of its rows is. After a gap it restarts with the first frame whose centre came.
     """
 
     lag_s = 2 * HOP_LENGTH / SAMPLE_RATE
@@ -174,11 +184,12 @@ class Stem:
     def step(self, x: Block, state: StemState) -> tuple[Block, StemState]:
         if len(x) and x.index != state.next_index:
             state = replace(self.initial_state(), origin=-(-x.index // 2), next_index=x.index)
+        next_index = state.next_index + len(x)
+        x = x.rows(max(0, 2 * state.origin - state.next_index), len(x))  # without a row before the first frame's centre
         mel = np.concatenate([state.mel, x.data])
         times = np.concatenate([state.times, x.times])
         bad = np.concatenate([state.bad, bad_rows(x)])
         index = state.origin + state.frames
-        next_index = state.next_index + len(x)
         count = max(0, (len(mel) - 3) // 2)  # a frame needs 5 rows, the next one two more
         if count == 0:
             kept = replace(state, mel=mel, times=times, bad=bad, next_index=next_index)

@@ -25,8 +25,8 @@ class WindowWhisper(BlockStage[WindowState]):
     """Stem frames to hidden states, each block out of the `window` newest frames: `window` mode.
 
     Every `block` frames the newest `window` frames, tail included, get positions 0, 1, ... and full attention among
-    themselves; the `block` rows that end `tail` frames before the newest are given out. At the stream's start
-    the window is as long as the stream is. A long step encodes many windows together, in bounded memory.
+    themselves; the `block` rows that end `tail` frames before the newest are given out. At the stream's start and
+    after a gap the window is as long as what came since. A long step encodes many windows together, in bounded memory.
     """
 
     def __init__(self, encoder: Encoder, block: int, window: int = 500, tail: int = 0, layers: Sequence[int] = ()):
@@ -40,14 +40,14 @@ class WindowWhisper(BlockStage[WindowState]):
 
     def _fresh(self, index: int) -> WindowState:
         kept = self.window + self._piece + self.block + self.tail
-        return WindowState(FrameRing.empty(kept, self.encoder.width, index))
+        return WindowState(FrameRing.empty(kept, self.encoder.width, index, self.block))
 
     def _encode(self, state: WindowState, blocks: int) -> list[torch.Tensor]:
         ring, results = state.ring, []
         while blocks:
             stop = ring.done + self.block + self.tail
-            count = min(blocks, self._windows_at_once) if stop >= self.window else 1
-            length = min(stop, self.window)
+            count = min(blocks, self._windows_at_once) if stop - ring.begin >= self.window else 1
+            length = min(stop - ring.begin, self.window)
             stops = stop + self.block * np.arange(count)
             numbers = (stops - length)[:, None] + np.arange(length)
             results.append(self._windows(ring.frames(numbers)))

@@ -12,21 +12,19 @@ from realtime.block import Block, Mask, bad_samples
 from realtime.envelope import envelope_delay_s as measured_delay_s
 from realtime.envelope import ring_s
 from realtime.errors import UserError
-from realtime.filters import Values, after_gap, band_pass, filtered
+from realtime.filters import Values, band_pass, filtered
 
 EPSILON_UV2 = 0.01  # added to the mean square before its logarithm, as Angrick et al. 2024 do
 
 
 @dataclass
 class BandPowerState:
-    """first_row: index of the first row since the (re)start. seen, rows: samples in and rows out since then.
+    """seen, rows: the stream's own index of the sample and of the row to come next.
 
     squares: (channels,) sum over the samples of the row under way. last_bad: (channels,) the newest bad sample.
     """
 
-    next_index: int = -1
     zi: Values | None = None
-    first_row: int = 0
     seen: int = 0
     rows: int = 0
     squares: Values | None = None
@@ -37,8 +35,8 @@ class BandPower:
     """Log power in a band, row_rate_hz rows a second.
 
     A Butterworth band-pass (`butter(4)` as second-order sections, float64, started as if the first sample had
-    been there forever), then log(mean square + EPSILON_UV2) over the samples of each row. Row k since the
-    (re)start covers samples ceil(k rate / row_rate) to ceil((k + 1) rate / row_rate) - 1: any ratio will do.
+    been there forever), then log(mean square + EPSILON_UV2) over the samples of each row. Row k covers
+    samples ceil(k rate / row_rate) to ceil((k + 1) rate / row_rate) - 1: any ratio will do.
 
     envelope_delay_s: how late the whole linear chain up to here shows a change; measured on this band-pass
         alone where None. A row's time is its newest sample's minus this delay, which is the stage's lag_s.
@@ -47,7 +45,7 @@ class BandPower:
         the band-pass has yet to settle.
 
     Input (time, channels) in microvolts, output (rows, channels) float32 with extra["bad"]. After a gap it
-    restarts: the row under way is dropped and the next has index ceil(input index row_rate / rate).
+    restarts: the row under way is dropped and the next is row ceil(input index row_rate / rate).
     """
 
     def __init__(
@@ -72,18 +70,16 @@ class BandPower:
 
     def step(self, x: Block, state: BandPowerState) -> tuple[Block, BandPowerState]:
         channels = x.data.shape[1]
-        if len(x) and (state.squares is None or after_gap(x, state.next_index)):
-            first_row = math.ceil(x.index * self.row_rate_hz / self.rate_hz)
-            state = BandPowerState(first_row=first_row, squares=np.zeros(channels))
-            state.last_bad = np.full(channels, -1, np.int64)
-        if state.squares is None or state.last_bad is None or len(x) == 0:
-            none = np.zeros((0, channels), np.float32)
-            return Block(none, np.zeros(0), state.first_row + state.rows, {"bad": np.zeros(none.shape, bool)}), state
+        if len(x) and (state.squares is None or x.index != state.seen):
+            state = self._restarted(x.index, channels)
+        if state.squares is None or len(x) == 0:
+            return _no_rows(channels, state.rows), state
 
         y, state.zi = filtered(self.sos, x, state.zi)
-        edges = self._edges(
-            state.rows, state.seen + len(x)
-        )  # sample where each row begins, the unfinished one included
+        edges = self._edges(state.rows, x.end)  # where each row begins, the unfinished one included
+        if not len(edges):  # after a restart, before the first whole row
+            state.seen = x.end
+            return _no_rows(channels, state.rows), state
         starts = np.maximum(edges - state.seen, 0)
         if starts[-1] == len(x):  # the last row has no sample yet
             power = np.concatenate([np.add.reduceat(y**2, starts[:-1], axis=0), np.zeros((1, channels))])
@@ -93,16 +89,22 @@ class BandPower:
         bad = self._guarded(bad_samples(x), edges, starts, state)
 
         count = len(edges) - 1
-        index = state.first_row + state.rows
+        index = state.rows
         width = np.diff(edges)[:, None]
         data = np.log(power[:-1] / width + EPSILON_UV2).astype(np.float32)
         times = x.times[edges[1:] - 1 - state.seen] - self.lag_s
         state.squares, state.rows = power[-1].copy(), state.rows + count
-        state.seen, state.next_index = state.seen + len(x), x.end
+        state.seen = x.end
         return Block(data, times, index, {"bad": bad}), state
 
     def layer(self, x: Block) -> Block:
         return self.step(x, self.initial_state())[0]
+
+    def _restarted(self, index: int, channels: int) -> BandPowerState:
+        """All before the first row, which is the first whole one from sample `index` on, counts as bad."""
+        row = math.ceil(index * self.row_rate_hz / self.rate_hz)
+        begin = math.ceil(row * self.rate_hz / self.row_rate_hz)
+        return BandPowerState(None, index, row, np.zeros(channels), np.full(channels, begin - 1, np.int64))
 
     def _edges(self, row: int, seen: int) -> npt.NDArray[np.int64]:
         """First samples of `row` and of those after it, as far as `seen` samples complete the row before."""
@@ -126,6 +128,10 @@ class BandPower:
             newest[i] = state.last_bad
         guarded: Mask = newest[:-1] >= edges[:-1, None] - self.guard_samples
         return guarded
+
+
+def _no_rows(channels: int, index: int) -> Block:
+    return Block(np.zeros((0, channels), np.float32), np.zeros(0), index, {"bad": np.zeros((0, channels), bool)})
 
 
 def check_band(rate_hz: float, low_hz: float, high_hz: float, row_rate_hz: float) -> None:

@@ -9,17 +9,21 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pylsl
 import pytest
 
-from realtime.block import Block, Times
+from encoders.whisper import FRAME_S
+from realtime.block import Block, Times, regular
 from realtime.lane import Lane, Step
+from realtime.offline import run_blocks
 from realtime.repair import Repair
 from realtime.sources.lsl import LslInlet, StreamQuery, local_clock
 from realtime.stage import Chain
+from tests.test_settling import FILL_S, MEMORY_S, TOLERANCE_SD, rig
 from tests.toys import PATIENCE_S, Heard
 
 RATE_HZ = 500.0
@@ -65,8 +69,8 @@ class Watched:
 
 
 @contextmanager
-def source(name: str, origin_s: float) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "tests.counting_source", name, str(RATE_HZ), str(origin_s)]
+def source(name: str, origin_s: float, rate_hz: float = RATE_HZ) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "tests.counting_source", name, str(rate_hz), str(origin_s)]
     process = subprocess.Popen(command)
     try:
         yield process
@@ -121,6 +125,35 @@ def test_a_source_killed_and_restarted_comes_back_with_its_loss_counted() -> Non
     assert [event["lost"] for event in watched.heard.events("gap")] == (steps[steps > 1] - 1).tolist()
     assert watched.lane.counts.resets == 0
     del twin
+
+
+@pytest.mark.long
+def test_after_a_source_was_killed_embeddings_are_again_those_of_an_unbroken_run() -> None:
+    """Real Whisper's, to float tolerance. The source counts samples; sample n of the speech stands for number n."""
+    name, origin, one = unique("speech"), local_clock(), rig("sound")
+    with source(name, origin, one.rate_hz):
+        watched = Watched(connected(name))
+        watched.heard.until(lambda: len(watched.heard.blocks("rows")) > 50)
+    with source(name, origin, one.rate_hz):
+        watched.until_told("gap")
+        again = watched.heard.blocks("rows")[-1].data[0, 0]
+        watched.until_row(int(again + 5.0 * one.rate_hz))
+    numbers = np.array(watched.end())
+    (gap,) = watched.heard.events("gap")
+    assert gap["lost"] > FILL_S * one.rate_hz
+    speech = np.resize(one.signal, (numbers[-1] + 1, 1))
+    tone = 3 * np.abs(speech).max() * np.sin(2 * np.pi * 1000 / one.rate_hz * np.arange(1600))
+    before_loss = int(watched.heard.blocks("rows")[20].data[0, 0])
+    speech[before_loss : before_loss + 1600, 0] = tone  # so loud that the floor is the same afterwards
+    blocks = [replace(b, data=speech[b.data[:, 0].astype(int)]) for b in watched.heard.blocks("rows")]
+    found = run_blocks(blocks, one.chain, one.rate_hz)[-1]
+    whole = one.chain.layer(regular(speech[numbers[0] :], one.rate_hz))
+    begin = found.index + round(MEMORY_S / FRAME_S)
+    settled = found.rows(begin - found.index, len(found))
+    expected = whole.rows(begin, settled.end)
+    assert len(settled) > 50
+    apart = np.abs(settled.data - expected.data) / whole.data.std(axis=0)
+    assert apart.max() < TOLERANCE_SD
 
 
 @pytest.mark.long

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from encoders.mel import Mel, Stem, whole_clip_log_mel
 from realtime.block import Block, regular
+from realtime.stage import Chain
 from tests.contract import verify_contract
 from tests.oracles import whisper as oracle
 
@@ -99,6 +100,33 @@ def test_after_a_gap_rows_start_anew_and_the_gap_shows() -> None:
     alone = Mel(start_maximum=state.maximum).layer(regular(sound[16000:], RATE, start_s=4.7))
     np.testing.assert_allclose(after.data, alone.data, atol=1e-5)
     np.testing.assert_allclose(after.times, alone.times, atol=1e-9)
+
+
+@settings(max_examples=10, deadline=None)
+@given(begin=st.integers(0, 2 * RATE), lost=st.integers(1, RATE))
+def test_after_a_gap_rows_are_those_of_a_stream_that_was_silent_meanwhile(begin: int, lost: int) -> None:
+    """On the same grid, with the same floor, but for what the rows whose windows reach into the gap add to it."""
+    sound, again = 1e3 * babble(4.0)[:, None], begin + lost
+    sound[begin:again] = 0.0
+    x, chain = regular(sound, RATE, start_s=3.0), Chain([("mel", Mel()), ("stem", small_stem())])
+    _, state = chain.step(x.rows(0, begin), chain.initial_state())
+    after, state = chain.step(x.rows(again, len(x)), state)
+    whole = chain.layer(x)
+    row = -(-again // 160)
+    first = -(-row // 2)
+    assert (after.index, after.end) == (first, whole.end)
+    np.testing.assert_allclose(after.times, whole.times[first:], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(after.data[3:], whole.data[first + 3 :], atol=3e-3)
+    assert np.abs(after.data[3:-1] - whole.data[first + 4 :]).max() > 0.05, "another grid would not be seen"
+
+
+def test_a_long_loss_does_not_take_the_floor_lower_than_a_start_has_it() -> None:
+    mel = Mel()
+    _, state = mel.step(regular(1e3 * babble(2.0)[:, None], RATE), mel.initial_state())
+    assert state.maximum > mel.start_maximum + 0.5
+    quiet = regular(np.zeros((401, 1), np.float32), RATE, index=3600 * RATE)
+    _, state = mel.step(quiet, state)
+    assert state.maximum == mel.start_maximum - 2 * mel.fall_per_row
 
 
 def test_silence_gives_finite_rows() -> None:

@@ -11,8 +11,12 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
-from realtime.block import Block, Spec
+from encoders.lstm_attention import LstmAttention, LstmAttentionConfig, LstmAttentionStage
+from encoders.projection import fit_projection
+from encoders.ridge import FRAME_S, LaggedRidge
+from realtime.block import Block, Spec, regular
 from realtime.clock import Clock
 from realtime.commands import wiring
 from realtime.config import WhisperTable
@@ -75,22 +79,18 @@ def pumped(script: Script) -> list[Block]:
     return blocks
 
 
-def reference(one: Rig, blocks: list[Block]) -> tuple[Rows, int]:
-    """The signal of the unbroken run, and the sample of the source that its first row is.
+def unbroken(one: Rig, blocks: list[Block]) -> tuple[Rows, int]:
+    """The signal that lies at the places which the lane gave its rows, and how many rows it has more than the source.
 
-    A run that began anew is held against one that begins there; for the ECoG, which has no history to fill, against
-    one that begins at the start, on the same grid. A clock that was set put one row in, and so has the reference.
+    A source that rested, or a clock that was set, leaves places at which nothing was sampled.
     """
-    before, last = blocks[0], blocks[-1]
-    first = int(last.data[0, 0])
     if len(blocks) == 1:
         return one.signal, 0
-    if last.index - before.end > FILL_S * one.rate_hz:
-        start = first if one.grid == SOUND_GRID else first % one.grid
-        return one.signal[start:], start
-    if last.index - before.end == 1:
-        return np.insert(one.signal, first, one.signal[first - 1] if one.grid != SOUND_GRID else 0, axis=0), 0
-    return one.signal, 0
+    before, last = blocks[0], blocks[-1]
+    first = int(last.data[0, 0])
+    never = last.index - before.end - (first - int(before.data[-1, 0]) - 1)
+    held = np.repeat(one.signal[first - 1 : first] * (one.grid != SOUND_GRID), never, axis=0)
+    return np.concatenate([one.signal[:first], held, one.signal[first:]]), never
 
 
 def differences(one: Rig, script: Script) -> tuple[np.ndarray, np.ndarray]:
@@ -98,14 +98,14 @@ def differences(one: Rig, script: Script) -> tuple[np.ndarray, np.ndarray]:
     script.signal = one.signal
     blocks = pumped(script)
     positions, rows = stepped(one, blocks)
-    signal, start = reference(one, blocks)
+    signal, never = unbroken(one, blocks)
     whole = sent(len(signal) / one.rate_hz, one.rate_hz)
     whole.signal, whole.chunk, whole.spec = signal, script.chunk, script.spec
     expected_at, expected = stepped(one, pumped(whole))
-    expected_at += start
-    inserted = len(signal) > len(one.signal)
-    expected_at -= inserted * (expected_at > FAULT_S * one.rate_hz)
-    since = positions / one.rate_hz - (FAULT_S if len(blocks) < 2 else float(blocks[-1].data[0, 0]) / one.rate_hz)
+    again = float(blocks[-1].data[0, 0])
+    sampled = (expected_at < again) | (expected_at >= again + never)
+    expected_at, expected = (expected_at - never * (expected_at >= again))[sampled], expected[sampled]
+    since = positions / one.rate_hz - (FAULT_S if len(blocks) < 2 else again / one.rate_hz)
     after = (since > 0) & (positions < END_S * one.rate_hz)  # rows on both sides of a clock that was set are on neither
     positions, rows, since = positions[after], rows[after], since[after]
     places = np.abs(expected_at[None, :] - positions[:, None]).argmin(axis=1)
@@ -177,9 +177,11 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-FLOOR_S = 10.0  # for which the log-mel's floor remembers how loud it was before the chain began anew
+BLOCK_S = SOUND_GRID / 16000
+MEMORY_S = BLOCK_S + LAYER * HISTORY_S + BLOCK_S  # of Whisper: to the first whole block, and to the end of the last
 SETTLES_S = {"ecog": dict.fromkeys(FAULTS, 1.0), "sound": dict.fromkeys(FAULTS, 0.1)}
-SETTLES_S["sound"] |= {"3 s lost": FLOOR_S, "paused for 3 s": FLOOR_S, "0.33 s lost": LAYER * HISTORY_S + 0.1}
+FLOOR_S = 3.0  # until this speech is as loud again as what was lost of it, so that the log-mel's floor is the same
+SETTLES_S["sound"] |= {"3 s lost": FLOOR_S + MEMORY_S, "paused for 3 s": MEMORY_S, "0.33 s lost": MEMORY_S}
 TOLERANCE_SD = 1e-3
 
 
@@ -192,3 +194,35 @@ def test_rows_are_again_those_of_an_unbroken_run(lane: str, fault: str) -> None:
     script.chunk = 160
     since, apart = differences(one, FAULTS[fault](script))
     assert apart[since > SETTLES_S[lane][fault]].max() < TOLERANCE_SD
+
+
+LAGS, FORGETS_S = 20, 1.0  # of the ridge; and in which this LSTM's state is another's
+
+
+@pytest.mark.parametrize("kind", ["ridge", "lstm"])
+def test_predictions_are_again_those_of_an_unbroken_run(kind: str) -> None:
+    one = rig("sound")
+    chain = Chain([*zip(one.chain.names, one.chain.stages, strict=True), ("model", brain_model(kind))])
+    script = sent(END_S, one.rate_hz)
+    script.spec = Spec("s", one.rate_hz, ("count", "speech"))
+    script.chunk = 160
+    since, apart = differences(replace(one, chain=chain), lost(3.0)(script))
+    context_s = LAGS * FRAME_S if kind == "ridge" else FORGETS_S
+    settled = since > FLOOR_S + MEMORY_S + context_s
+    assert settled.sum() > 100
+    assert apart[settled].max() < TOLERANCE_SD
+    assert apart[~settled].max() > 0.1, "the loss changed nothing"
+
+
+def brain_model(kind: str) -> LaggedRidge | LstmAttentionStage:
+    """Of random weights, to 6 electrodes."""
+    rng = np.random.default_rng(1)
+    embeddings = rig("sound").chain.layer(regular(rig("sound").signal, 16000.0)).data
+    projection = fit_projection([embeddings], 16)
+    if kind == "ridge":
+        weights = rng.normal(size=(LAGS, 16, 6)).astype(np.float32)
+        return LaggedRidge(projection, weights, np.zeros(6, np.float32), horizon_s=0.04)
+    torch.manual_seed(0)
+    network = LstmAttention(LstmAttentionConfig(components=16, electrodes=6, hidden=24))
+    torch.nn.init.normal_(network.readout.weight)
+    return LstmAttentionStage(network, projection)

@@ -169,8 +169,36 @@ def test_after_a_gap_it_restarts(small: whisper.model.Whisper) -> None:
     before, state = stage.step(x.rows(0, 43), stage.initial_state())
     late = Block(x.data[43:], x.times[43:] + 9, 43 + 450)
     after, _ = stage.step(late, state)
-    assert (before.end, after.index) == (40, 493)
-    np.testing.assert_allclose(after.data, stage.layer(regular(x.data[43:], 50.0)).data, atol=1e-5)
+    assert (before.end, after.index) == (40, 495)
+    expected = oracle.encode(small, x.data[45:].astype(np.float64), 2, 5, 20, 0, first=495)
+    assert in_sd(after.data, expected) < TOLERANCE_SD
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    lost=st.tuples(st.integers(0, 700), st.integers(1, 400)),
+    block=st.sampled_from([1, 4, 5]),
+    tail=st.sampled_from([0, 2]),
+    pieces=st.sampled_from([1, 37]),
+    graph=st.booleans(),
+)
+def test_depth_times_history_after_a_gap_it_is_as_without_one(
+    small: whisper.model.Whisper, lost: tuple[int, int], block: int, tail: int, pieces: int, graph: bool
+) -> None:
+    """Wherever the gap lies, also where the second cache fills or the caches swap."""
+    stage = CausalWhisper(Encoder(small, 2), block, 40, tail, silence=1300, graph=graph)  # 190 positions
+    x, (first, count) = stem_block(1300), lost
+    whole, state = stage.layer(x), stage.initial_state()
+    before, state = stage.step(x.rows(0, first), state)
+    results, again = [], first + count
+    for start in range(again, len(x), pieces):
+        result, state = stage.step(x.rows(start, start + pieces), state)
+        results.append(result)
+    after = concat(results)
+    assert before.end <= after.index == -(-again // block) * block
+    assert after.end == whole.end
+    unsettled = 2 * stage.history + block
+    assert in_sd(after.data[unsettled:], whole.data[after.index + unsettled :]) < TOLERANCE_SD
 
 
 def test_bad_settings_are_refused(small: whisper.model.Whisper) -> None:

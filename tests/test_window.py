@@ -83,8 +83,16 @@ def test_after_a_gap_it_restarts(small: whisper.model.Whisper) -> None:
     x = stem_block(80)
     before, state = stage.step(x.rows(0, 43), stage.initial_state())
     after, _ = stage.step(Block(x.data[43:], x.times[43:] + 9, 493), state)
-    assert (before.end, after.index) == (40, 493)
-    np.testing.assert_allclose(after.data, stage.layer(regular(x.data[43:], 50.0)).data, atol=1e-5)
+    assert (before.end, after.index) == (40, 495)
+    np.testing.assert_allclose(after.data, stage.layer(regular(x.data[45:], 50.0)).data, atol=1e-5)
+
+
+def test_a_whole_window_after_a_gap_it_is_as_without_one(small: whisper.model.Whisper) -> None:
+    stage, x = WindowWhisper(Encoder(small, 2), 5, 20, 3), stem_block(150)
+    _, state = stage.step(x.rows(0, 43), stage.initial_state())
+    after, _ = stage.step(x.rows(77, 150), state)
+    settled = stage.layer(x).rows(95, 150)
+    np.testing.assert_allclose(after.rows(15, len(after)).data, settled.data, atol=1e-5)
 
 
 def test_bad_settings_are_refused(small: whisper.model.Whisper) -> None:

@@ -74,20 +74,21 @@ def encode(
     tail: int,
     silent: list[F64] | None = None,
     silence: int = 0,
+    first: int = 0,
 ) -> F64:
-    """Frames that have positions 0, 1, ... to hidden states after `depth` blocks, block by block.
+    """Frames that have positions `first`, `first` + 1, ... to hidden states after `depth` blocks, block by block.
 
     Behind each block and its tail lie `silence` frames of a silent window (`silent_inputs`).
     """
     encoder = model.encoder
-    x = frames + encoder.positional_embedding.double().numpy()[: len(frames)]
+    x = frames + encoder.positional_embedding.double().numpy()[first : first + len(frames)]
     committed: list[list[F64]] = [[] for _ in range(depth)]  # each layer's inputs, as they were when committed
     results = []
     for start in range(0, (len(frames) - tail) // block * block, block):
         hidden = x[start : start + block + tail]
         for number in range(depth):
             visible = [*committed[number][max(0, start - history) : start], *hidden]
-            end = start + block + tail
+            end = first + start + block + tail
             visible += [*silent[number][end : end + silence]] if silent else []
             entering = hidden
             hidden = _layer(encoder.blocks[number], hidden, np.array(visible))
