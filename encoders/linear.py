@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch.nn import functional as F
 
 PACKED_ROWS = 16  # rows that the layout is chosen for; from 5 to 500 rows the choice made no difference
+
+CACHED_SIZES = "32"  # of products that stay prepared; torch and oneDNN keep 1024 each, and an engine that now and then
+for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):  # catches up would grow with every new size
+    os.environ.setdefault(cache, CACHED_SIZES)
 
 
 class Linear:

@@ -20,6 +20,7 @@ from realtime.stage import Chain
 
 WARM_UP_S = 3.0
 LONGEST_STEP_S, LONGEST_STEPS = 10.0, 2  # of warming up: the second finds all that the first left
+ODD_STEPS_S = (0.05, 1.0, 12)  # as catching up has them: from, to, how many; they fill what libraries keep per size
 LONGEST_AWAY_S = 3600.0  # after a longer time, or with another clock, nobody can say what was missed
 KEEP_S = 0.1  # of the newest rows when a lane skips
 
@@ -104,12 +105,13 @@ class Lane:
     def warm_up(self) -> None:
         """Step the chain over silence, so that the first real row meets no first call and memory no first largest step.
 
-        In live-sized pieces, then as it would catch up from the longest backlog.
+        In live-sized pieces, then as it would catch up from the longest backlog and from shorter ones.
         """
         rate_hz = self.spec.rate_hz
         piece, longest = max(1, self._rows(0.01)), min(self._backlog_rows, self._rows(LONGEST_STEP_S))
         state, index = self.chain.initial_state(), 0
-        for rows in [piece] * (self._rows(WARM_UP_S) // piece) + [longest] * LONGEST_STEPS:
+        catching_up = [longest] * LONGEST_STEPS + [self._rows(seconds) for seconds in np.linspace(*ODD_STEPS_S)]
+        for rows in [piece] * (self._rows(WARM_UP_S) // piece) + catching_up:
             quiet = np.zeros((rows, len(self.spec.channels)), np.float32)
             _, state = self.chain.step(regular(quiet, rate_hz, index / rate_hz, index), state)
             index += rows
