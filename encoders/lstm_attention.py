@@ -1,14 +1,16 @@
 """Causal LSTM with attention over recent embedding frames: one prediction per electrode and frame.
 
-At each frame a unidirectional LSTM reads the projected embedding. From its state, H query vectors attend softly
-over the embedding frames of the last A frames, the current one included; state and contexts go to a linear
-read-out per electrode. A linear skip path over the same lags, set from the ridge solution, carries what is
+At each frame a unidirectional LSTM reads the leading components of the projected embedding. From its state, H query
+vectors attend softly over the embedding frames of the last A frames, the current one included; state and contexts go
+to a linear read-out per electrode. A linear skip path over the same lags, set from the ridge solution, carries what is
 linear, so that a short recording has only the rest to teach; and the state sets each electrode's gain on that path,
-so that what only comes and goes with the last seconds need not be learnt twice.
+so that what only comes and goes with the last seconds need not be learnt twice. Its units begin as leaky means over
+0.1 to 5 s (Tallec and Ollivier 2018): from an ordinary start no gradient finds what lies seconds back.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +22,16 @@ from realtime.block import Block, Floats, concat
 
 FRAME_RATE_HZ = 50.0
 LAYER_ROWS = 4096
+MEMORY_S = (0.1, 5.0)  # of the LSTM's units before training
 
 
 @dataclass(frozen=True, slots=True)
 class LstmAttentionConfig:
-    """Shape of the model. components: width of the projected embedding; electrodes: width of the prediction."""
+    """Shape of the model. components: width of the projected embedding; electrodes: width of the prediction.
+
+    reads: leading components that the LSTM reads, 0 for all; attention and skip path read all. remembers: its units
+    begin as leaky means.
+    """
 
     components: int = 80  # P
     electrodes: int = 64  # E
@@ -34,6 +41,8 @@ class LstmAttentionConfig:
     head_width: int = 16  # d
     attention_s: float = 0.5
     skip_lags: int = 0  # frames of the linear skip path, 0 for none
+    reads: int = 0
+    remembers: bool = True
     gain: bool = False  # the LSTM's state scales the skip path, electrode by electrode
     dropout: float = 0.3
     horizon_s: float = 0.0
@@ -42,6 +51,11 @@ class LstmAttentionConfig:
     def lags(self) -> int:
         """A: frames attended over, the current one included."""
         return max(1, round(self.attention_s * FRAME_RATE_HZ))
+
+    @property
+    def read(self) -> int:
+        """Components that the LSTM reads."""
+        return min(self.reads, self.components) or self.components
 
     @property
     def tail(self) -> int:
@@ -55,8 +69,10 @@ class LstmAttention(nn.Module):
     def __init__(self, config: LstmAttentionConfig) -> None:
         super().__init__()
         c = self.config = config
-        self.linear_in = nn.Linear(c.components, c.hidden)
+        self.linear_in = nn.Linear(c.read, c.hidden)
         self.lstm = nn.LSTM(c.hidden, c.hidden, c.layers, batch_first=True)
+        if c.remembers:
+            remember(self.lstm)
         self.query = nn.Linear(c.hidden, c.heads * c.head_width)
         self.key = nn.Linear(c.components, c.heads * c.head_width, bias=False)
         self.value = nn.Linear(c.components, c.heads * c.head_width, bias=False)
@@ -89,7 +105,7 @@ class LstmAttention(nn.Module):
         """
         c = self.config
         now = frames[:, c.tail :]  # (B, T, P)
-        hidden, state = self.lstm(self.linear_in(self.dropout(now)), state)  # (B, T, N)
+        hidden, state = self.lstm(self.linear_in(now[..., : c.read]), state)  # (B, T, N)
         recent = slice(c.tail - (c.lags - 1), None)
         attention, contexts = self._attend(hidden, frames[:, recent], valid[:, recent])
         features = torch.cat([hidden, contexts], dim=-1)  # (B, T, N + H d)
@@ -119,6 +135,25 @@ class LstmAttention(nn.Module):
         attention = logits.softmax(dim=-1)  # the current frame is always there, so no row is all -inf
         contexts = torch.einsum("btha,bthda->bthd", attention, value)
         return attention, contexts.reshape(batch, rows, c.heads * c.head_width)  # (B, T, H, d) -> (B, T, H d)
+
+
+def remember(lstm: nn.LSTM) -> None:
+    """Make each unit a leaky mean of its input, over times from MEMORY_S in random order."""
+    shortest, longest = (math.log(memory_s * FRAME_RATE_HZ) for memory_s in MEMORY_S)
+    n = lstm.hidden_size
+    ways = ("", "_reverse")[: 1 + lstm.bidirectional]
+    with torch.no_grad():
+        for which in (f"l{layer}{way}" for layer in range(lstm.num_layers) for way in ways):
+            log_frames = torch.linspace(shortest, longest, n)[torch.randperm(n)]
+            weight_in, weight_on, bias, other_bias = (
+                getattr(lstm, f"{kind}_{which}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            )
+            weight_on.mul_(0.1)
+            weight_in[: 2 * n].mul_(0.1)  # input and forget gate hardly depend on the input
+            weight_in[3 * n :].mul_(0.1)  # neither does the output gate
+            other_bias.zero_()
+            bias.zero_()
+            bias[:n], bias[n : 2 * n], bias[3 * n :] = -log_frames, log_frames, 1.0
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,8 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from encoders.crops import Crops
+from encoders.descent import Descent, best_epoch
 from encoders.lstm_attention import FRAME_RATE_HZ, LstmAttention, LstmAttentionConfig, LstmAttentionStage
 from encoders.ridge import LaggedRidge, RidgeConfig, fit_ridge
+from encoders.trust import give, trust
 from realtime.block import Floats, Mask, regular
 from realtime.errors import UserError
 
@@ -54,23 +56,27 @@ class FitConfig:
 
     validation: share of all rows, at the end, that neither model learns from until the winner is refitted.
     margin: by how much mean validation r of the LSTM must exceed the ridge's, because its number of epochs was
-    chosen on the same rows. crop_s, warm_up_s: length of a training crop, and what at its start has no loss.
+    chosen on the same rows. crop_s: through how much is learnt at once; the LSTM's state is carried on into the next
+    crop. warm_up_s: what has no loss where a lane begins anew. trust_errors: see `trust`; negative: trust all.
+    averaging: of the weights over steps, the share that stays at each; what is kept and scored is their mean.
     correlation_weight: of 1 - r beside the masked squared error in the loss. threads: for torch; the ridge's
     linear algebra takes one, because several wait for each other at every step where the cores are shared.
     """
 
     ridge: RidgeConfig = field(default_factory=RidgeConfig)
-    lstm: LstmAttentionConfig = field(default_factory=LstmAttentionConfig)
+    lstm: LstmAttentionConfig = field(default_factory=lambda: LstmAttentionConfig(reads=10, gain=True, head_width=8))
     kinds: tuple[Kind, ...] = ("ridge", "lstm_attention")
     horizon_s: float = 0.0
-    validation: float = 0.15
+    validation: float = 0.25
     margin: float = 0.003
     epochs: int = 20
-    patience: int = 4
-    batch: int = 16
+    patience: int = 8
+    batch: int = 8
     crop_s: float = 5.0
-    warm_up_s: float = 1.0
-    learning_rate: float = 2e-3
+    warm_up_s: float = 2.0
+    trust_errors: float = 0.5
+    learning_rate: float = 4e-3
+    averaging: float = 0.95
     weight_decay: float = 0.05
     correlation_weight: float = 0.5
     threads: int = 1
@@ -119,22 +125,71 @@ def _fit(segments: Sequence[Aligned], config: FitConfig, tell: Progress) -> FitR
     ridge = _ridge(train, config)
     validation["ridge"] = score(ridge, held_out)
     lap("ridge")
-    epochs = 0
+    trained: Trained | None = None
     if "lstm_attention" in config.kinds:
-        stage, history = train_lstm(train, held_out, ridge, config, lambda share: tell("lstm_attention", share))
-        validation["lstm_attention"] = score(stage, held_out)
-        epochs = max(range(len(history)), key=lambda i: history[i]["validation_r"]) if history else 0
+        trained = learn_lstm(train, held_out, ridge, config, lambda share: tell("lstm_attention", share))
+        validation["lstm_attention"] = score(trained.stage, held_out)
+        history = trained.history
         lap("lstm_attention")
     kind = winner(validation, config)
     tell("refit", 0.0)
-    model: LaggedRidge | LstmAttentionStage = _ridge(segments, config, ridge)
+    linear = _ridge(segments, config, ridge)
+    model: LaggedRidge | LstmAttentionStage = linear
     if kind == "lstm_attention":
-        assert isinstance(model, LaggedRidge)
-        again = replace(config, epochs=epochs)
-        model, _ = train_lstm(segments, [], model, again, lambda share: tell("refit", share))
+        assert trained is not None
+        model = refit_lstm(segments, linear, trained, config, lambda share: tell("refit", share))
     lap("refit")
     tell("done", 1.0)
     return FitResult(model, kind, validation, seconds, history)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """An LSTM trained with rows held out. shares: (E,) of what it adds that each electrode is given, see `trust`.
+    epochs: after so many it was best. history: as in FitResult."""
+
+    stage: LstmAttentionStage
+    shares: npt.NDArray[np.float64]
+    epochs: int
+    history: list[dict[str, float]]
+
+
+def learn_lstm(
+    train: Sequence[Aligned],
+    held_out: Sequence[Aligned],
+    ridge: LaggedRidge,
+    config: FitConfig,
+    tell: Callable[[float], None],
+) -> Trained:
+    """Train from the ridge on, stop where held-out rows say, and give each electrode the share that helps it there."""
+    stage, history = train_lstm(train, held_out, ridge, config, tell)
+    shares = _shares(stage, ridge, held_out, config)
+    give(stage.model, ridge.intercept, shares)
+    return Trained(stage, shares, max(range(len(history)), key=lambda i: history[i]["validation_r"]), history)
+
+
+def refit_lstm(
+    segments: Sequence[Aligned],
+    ridge: LaggedRidge,
+    trained: Trained,
+    config: FitConfig,
+    tell: Callable[[float], None],
+) -> LstmAttentionStage:
+    """Train again on everything, as long and with the same shares; ridge: of everything, too."""
+    stage, _ = train_lstm(segments, [], ridge, replace(config, epochs=trained.epochs), tell)
+    give(stage.model, ridge.intercept, trained.shares)
+    return stage
+
+
+def _shares(
+    stage: LstmAttentionStage, ridge: LaggedRidge, held_out: Sequence[Aligned], config: FitConfig
+) -> npt.NDArray[np.float64]:
+    if config.trust_errors < 0:
+        return np.ones(ridge.weights.shape[2])
+    x = [regular(s.embeddings, FRAME_RATE_HZ) for s in held_out]
+    linear, full = (np.concatenate([model.layer(block).data for block in x]) for model in (ridge, stage))
+    good = np.concatenate([~s.bad & np.isfinite(s.observed) for s in held_out])
+    return trust(linear, full, np.concatenate([s.observed for s in held_out]), good, config.trust_errors)
 
 
 def winner(validation: dict[str, npt.NDArray[np.float64]], config: FitConfig) -> Kind:
@@ -217,24 +272,19 @@ def train_lstm(
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
     model = _model_from_ridge(ridge, config)
-    stage = LstmAttentionStage(model, ridge.projection)
-    crops = Crops(segments, stage, config)
-    optimiser = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    total = max(config.epochs * crops.batches, 1)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: 0.5 * (1 + math.cos(math.pi * min(i / total, 1))))
-    history: list[dict[str, float]] = []
-    best, best_weights = -math.inf, model.state_dict()
-    for epoch in range(config.epochs + 1):
-        loss = _epoch(model, crops, optimiser, schedule, rng, config) if epoch else math.nan
-        r = mean_r(score(stage, held_out)) if held_out else float(epoch)
-        history.append({"epoch": epoch, "loss": loss, "validation_r": r})
-        if r > best:
-            best, best_epoch = r, epoch
-            best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        tell(epoch / max(config.epochs, 1))
-        if epoch - best_epoch >= config.patience:
-            break
-    model.load_state_dict(best_weights)
+    crops = _crops(segments, ridge, model.config.tail, config)
+    steps = config.epochs * crops.batches
+    descent = Descent(model, steps, config.learning_rate, config.weight_decay, config.averaging)
+    assert isinstance(descent.mean, LstmAttention)
+    stage = LstmAttentionStage(descent.mean, ridge.projection)
+    history = best_epoch(
+        descent.mean,
+        lambda: _epoch(model, crops, descent, rng, config.correlation_weight),
+        (lambda: mean_r(score(stage, held_out))) if held_out else None,
+        config.epochs,
+        config.patience,
+        tell,
+    )
     return stage, history
 
 
@@ -251,64 +301,32 @@ def _model_from_ridge(ridge: LaggedRidge, config: FitConfig) -> LstmAttention:
     return model
 
 
-class Crops:
-    """Training segments as one row of frames, from which crops are cut.
-
-    Before each segment come `tail` rows of zeros, not valid, as before a stream's start.
-    """
-
-    def __init__(self, segments: Sequence[Aligned], stage: LstmAttentionStage, config: FitConfig) -> None:
-        tail = self.tail = stage.model.config.tail
-        self.rows = min(round(config.crop_s * FRAME_RATE_HZ), min(len(s) for s in segments))
-        self.warm_up = min(round(config.warm_up_s * FRAME_RATE_HZ), self.rows // 3)
-        self.batch = config.batch
-        frames, targets, good, valid, starts, at = [], [], [], [], [], 0
-        for segment in segments:
-            pad = ((tail, 0), (0, 0))
-            fine = ~segment.bad & np.isfinite(segment.observed)
-            frames.append(np.pad(stage.projection.apply(segment.embeddings), pad))
-            targets.append(np.pad(np.where(fine, segment.observed, 0).astype(np.float32), pad))
-            good.append(np.pad(fine, pad))
-            valid.append(np.arange(tail + len(segment)) >= tail)
-            starts.append(at + np.arange(len(segment) - self.rows + 1))
-            at += tail + len(segment)
-        self.frames = torch.from_numpy(np.concatenate(frames))
-        self.targets = torch.from_numpy(np.concatenate(targets))
-        self.good = torch.from_numpy(np.concatenate(good))
-        self.valid = torch.from_numpy(np.concatenate(valid))
-        self.starts = np.concatenate(starts)
-        used = self.rows - self.warm_up
-        self.batches = max(1, math.ceil(sum(len(s) for s in segments) / (used * self.batch)))
-
-    def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """frames (B, tail + T, P), valid (B, tail + T), targets and good (B, T, E)."""
-        starts = torch.from_numpy(rng.choice(self.starts, self.batch))
-        rows = starts[:, None] + torch.arange(self.tail + self.rows)  # (B, tail + T)
-        now = rows[:, self.tail :]  # (B, T)
-        return self.frames[rows], self.valid[rows], self.targets[now], self.good[now]
+def _crops(segments: Sequence[Aligned], ridge: LaggedRidge, tail: int, config: FitConfig) -> Crops:
+    fine = [~s.bad & np.isfinite(s.observed) for s in segments]
+    return Crops(
+        [ridge.projection.apply(s.embeddings) for s in segments],
+        [np.where(f, s.observed, 0).astype(np.float32) for s, f in zip(segments, fine, strict=True)],
+        fine,
+        tail=tail,
+        rows=round(config.crop_s * FRAME_RATE_HZ),
+        warm_up=round(config.warm_up_s * FRAME_RATE_HZ),
+        batch=config.batch,
+    )
 
 
 def _epoch(
-    model: LstmAttention,
-    crops: Crops,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    rng: np.random.Generator,
-    config: FitConfig,
+    model: LstmAttention, crops: Crops, descent: Descent, rng: np.random.Generator, correlation_weight: float
 ) -> float:
     model.train()
     losses = []
+    state: tuple[Tensor, Tensor] | None = None
     for _ in range(crops.batches):
-        frames, valid, targets, good = crops.draw(rng)
-        predicted, _, _ = model(frames, valid)
-        late = slice(crops.warm_up, None)
-        loss = masked_loss(predicted[:, late], targets[:, late], good[:, late], config.correlation_weight)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
+        crop = crops.draw(rng)
+        if state is not None:  # carried from crop to crop, but learnt through one crop alone
+            h, c = (part.detach() * ~crop.fresh[None, :, None] for part in state)
+            state = h, c
+        predicted, _, state = model(crop.frames, crop.valid, state)
+        losses.append(descent.step(masked_loss(predicted, crop.targets, crop.good, correlation_weight)))
     model.eval()
     return float(np.mean(losses))
 

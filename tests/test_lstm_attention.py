@@ -25,7 +25,7 @@ def some_stage(seed: int = 0, layers: int = 1, skip_lags: int = 4, attention_s: 
     torch.manual_seed(seed)
     config = LstmAttentionConfig(
         components=5, electrodes=3, hidden=7, layers=layers, heads=2, head_width=4,
-        attention_s=attention_s, skip_lags=skip_lags, gain=skip_lags > 4, horizon_s=0.06,
+        attention_s=attention_s, skip_lags=skip_lags, reads=3 * (skip_lags > 4), gain=skip_lags > 4, horizon_s=0.06,
     )  # fmt: skip
     model = LstmAttention(config)
     with torch.no_grad():
@@ -61,6 +61,19 @@ def test_attention_is_shared_among_frames_of_this_stream_only() -> None:
     for row in range(5):
         assert not attention[row, :, row + 1 :].any()
         assert np.all(attention[row, :, : row + 1] > 0)
+
+
+def test_units_begin_as_leaky_means_over_0_1_to_5_seconds() -> None:
+    torch.manual_seed(0)
+    left = {}
+    for remembers in (True, False):
+        lstm = LstmAttention(LstmAttentionConfig(hidden=64, remembers=remembers)).lstm
+        _, (h, c) = lstm(torch.ones(1, 500, 64))
+        _, (_, later) = lstm(torch.zeros(1, 50, 64), (h, c))
+        left[remembers] = np.sort((later / c)[0, 0].detach().numpy())
+    assert left[True][3] < 0.05, "a memory of 0.1 s has nothing left after one"
+    assert left[True][-4] == pytest.approx(np.exp(-1 / 5), abs=0.15)
+    assert np.abs(left[False]).max() < 0.3
 
 
 def test_a_gap_restarts() -> None:

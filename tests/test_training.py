@@ -14,9 +14,9 @@ from encoders.training import Aligned, FitConfig, fit, masked_loss, masked_r, sc
 from realtime.block import Floats, regular
 from realtime.errors import UserError
 
-SMALL = FitConfig(
+SMALL = FitConfig(  # the toy's gate is of 60 ms: no unit need begin with a memory of seconds
     ridge=RidgeConfig(components=6, lags=8, lag_functions=8, window_frames=3.0, folds=4, gap_frames=30),
-    lstm=LstmAttentionConfig(hidden=24, heads=2, head_width=8, attention_s=0.16, dropout=0.0),
+    lstm=LstmAttentionConfig(hidden=24, heads=2, head_width=8, attention_s=0.16, dropout=0.0, remembers=False),
     epochs=30, batch=8, crop_s=2.0, warm_up_s=0.4, learning_rate=1e-2, threads=1,
 )  # fmt: skip
 
@@ -62,7 +62,7 @@ def test_a_gated_relation_is_the_lstms() -> None:
     shuffled = replace(held_out, observed=np.roll(held_out.observed, 200, axis=0))
     assert np.all(np.abs(score(result.model, [shuffled])) < 0.2)
     r = [row["validation_r"] for row in result.history]
-    assert max(r) == pytest.approx(np.mean(result.validation["lstm_attention"]), abs=1e-6)
+    assert max(r) == pytest.approx(np.mean(result.validation["lstm_attention"]), abs=0.01), "before and after trust"
 
 
 def lstm_after_two_epochs(segment: Aligned, config: FitConfig) -> Floats:

@@ -38,7 +38,7 @@ def _predict_lstm(
     try:
         shape = LstmAttentionConfig(attention_s=0.5 if attends else 1 / FRAME_RATE_HZ)
         one_frame = RidgeConfig(components=LAGGED.components, lags=1, lag_functions=1, gap_frames=25)
-        config = FitConfig(ridge=one_frame, lstm=shape, epochs=epochs, patience=3)
+        config = FitConfig(ridge=one_frame, lstm=shape, epochs=epochs, patience=5)
         runs = _runs(features, heard, fold.training)
         learnt, held_out = _split(runs)
         ridge = fit_ridge(

@@ -23,7 +23,7 @@ def predict(model: LstmAttention, projected: Array) -> tuple[Array, Array]:
     cell = [np.zeros(c.hidden) for _ in range(c.layers)]
     predictions, attentions = [], []
     for t in range(len(projected)):
-        x = p["linear_in.weight"] @ projected[t] + p["linear_in.bias"]
+        x = p["linear_in.weight"] @ projected[t, : c.reads or None] + p["linear_in.bias"]
         for layer in range(c.layers):
             gates = p[f"lstm.weight_ih_l{layer}"] @ x + p[f"lstm.bias_ih_l{layer}"]
             gates = gates + p[f"lstm.weight_hh_l{layer}"] @ h[layer] + p[f"lstm.bias_hh_l{layer}"]

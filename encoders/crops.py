@@ -1,0 +1,70 @@
+"""Crops of training segments for truncated back-propagation: each lane of a batch walks on through its segment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from realtime.block import Floats, Mask
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """frames (B, tail + T, P), valid (B, tail + T), targets and good (B, T, E). fresh (B,): the lane has just begun
+    here, with a state of zeros; its first rows are warm-up and not good."""
+
+    frames: Tensor
+    valid: Tensor
+    targets: Tensor
+    good: Tensor
+    fresh: Tensor
+
+
+class Crops:
+    """Segments in a row, before each `tail` rows of zeros that are not valid, as before a stream's start.
+
+    frames (T_i, P), targets (T_i, E), good (T_i, E) of each segment. rows, batch: of a crop. warm_up: rows after a
+    fresh start that count for nothing, because the state is not yet what it would be.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[Floats],
+        targets: Sequence[Floats],
+        good: Sequence[Mask],
+        tail: int,
+        rows: int,
+        warm_up: int,
+        batch: int,
+    ) -> None:
+        lengths = [len(f) for f in frames]
+        self.tail, self.batch = tail, batch
+        self.rows = min(rows, *lengths)
+        self.warm_up = min(warm_up, self.rows // 2)
+        pad = ((tail, 0), (0, 0))
+        self.frames = torch.from_numpy(np.concatenate([np.pad(f, pad) for f in frames]))
+        self.targets = torch.from_numpy(np.concatenate([np.pad(t, pad) for t in targets]))
+        self.good = torch.from_numpy(np.concatenate([np.pad(g, pad) for g in good]))
+        self.valid = torch.from_numpy(np.concatenate([np.arange(tail + n) >= tail for n in lengths]))
+        begins = np.cumsum([0, *(tail + n for n in lengths)])[:-1]
+        self.starts = np.concatenate([b + np.arange(n - self.rows + 1) for b, n in zip(begins, lengths, strict=True)])
+        self.lasts = np.concatenate(
+            [np.full(n - self.rows + 1, b + n - self.rows) for b, n in zip(begins, lengths, strict=True)]
+        )
+        self.batches = max(1, round(sum(lengths) / (self.rows * batch)))
+        self.at, self.last = np.ones(batch, np.int64), np.zeros(batch, np.int64)  # past their ends: all begin anew
+
+    def draw(self, rng: np.random.Generator) -> Crop:
+        fresh = self.at > self.last
+        chosen = rng.integers(len(self.starts), size=int(fresh.sum()))
+        self.at[fresh], self.last[fresh] = self.starts[chosen], self.lasts[chosen]
+        rows = torch.from_numpy(self.at[:, None] + np.arange(self.tail + self.rows))  # (B, tail + T)
+        now = rows[:, self.tail :]  # (B, T)
+        good = self.good[now]
+        good[torch.from_numpy(fresh), : self.warm_up] = False
+        self.at = self.at + self.rows
+        return Crop(self.frames[rows], self.valid[rows], self.targets[now], good, torch.from_numpy(fresh))
