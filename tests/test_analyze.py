@@ -209,3 +209,31 @@ def test_what_is_heard_twice_has_one_source() -> None:
 
 def test_too_little_is_said_not_drawn() -> None:
     assert "12 s of sound" in analysis_layers.too_little(12.0)
+
+
+def test_anatomy_of_two_patients(session: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Regions and places from montages, one each; maps and group tables of what the phonemes showed."""
+    import shutil
+
+    names = [one["name"] for one in json.loads((session / "truth.json").read_text())]
+    words = []
+    for number in (1, 2):
+        folder = tmp_path / f"sub-{number}"
+        shutil.copytree(session / "session", folder)
+        rows = [(name, 10 * (i % 4), 10 * (i // 4), 5, "MNI152", f"region {i // 3}") for i, name in enumerate(names)]
+        with (tmp_path / f"montage{number}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("channel", "x", "y", "z", "system", "region"), *rows])
+        words.append(str(folder))
+    montages = [str(tmp_path / f"montage{number}.csv") for number in (1, 2)]
+    command = ["analyze", *words, "--high-gamma", "gamma", "--out", str(tmp_path / "out"), "--montage", *montages]
+    assert main([*command, "--parts", "phonemes,anatomy", "--atlas", "none"]) == 0
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Maps: phoneme selectivity" in page
+    assert "glass brain" in page
+    found = numbers(tmp_path / "out")
+    agreement = found["anatomy", "left_out_agreement", "phoneme selectivity"]
+    assert list(agreement) == [""]
+    held = [value[""] for key, value in found.items() if key[:2] == ("anatomy", "held")]
+    assert held
+    assert set(held) == {"1.0"}  # the second patient is the first one again
+    capsys.readouterr()

@@ -46,9 +46,9 @@ def phone_events(
     reaches. What follows a pause is an onset response, and what falls silent is its end; both would look phonetic."""
     labels, onsets, part = [], [], []
     for number, one in enumerate(speech):
-        pauses = _pauses(one.phones)
-        starts = np.array([start for start, _ in pauses])
-        ends = np.array([end for _, end in pauses])
+        silent = pauses(one.phones)
+        starts = np.array([start for start, _ in silent])
+        ends = np.array([end for _, end in silent])
         for label, start_s, _ in one.phones:
             if label == SILENCE:
                 continue
@@ -63,15 +63,15 @@ def phone_events(
     return PhoneEvents(np.array(labels, np.intp), np.array(onsets, np.float64), np.array(part, np.intp))
 
 
-def _pauses(phones: Sequence[Timed]) -> list[tuple[float, float]]:
+def pauses(phones: Sequence[Timed]) -> list[tuple[float, float]]:
     """Silences of PAUSE_S or more, what lies before the first phone and after the last among them."""
     spoken = sorted((start, end) for label, start, end in phones if label != SILENCE)
-    pauses, reached = [], -np.inf
+    found, reached = [], -np.inf
     for start, end in spoken:
         if start - reached >= PAUSE_S:
-            pauses.append((reached, start))
+            found.append((reached, start))
         reached = max(reached, end)
-    return [*pauses, (reached, np.inf)]
+    return [*found, (reached, np.inf)]
 
 
 def responses(

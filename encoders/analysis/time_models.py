@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from encoders.analysis.lagged import LAGGED, Fold, Heard
-from encoders.lstm_attention import FRAME_RATE_HZ, LstmAttentionConfig
+from encoders.lstm_attention import FRAME_RATE_HZ, LstmAttentionConfig, LstmAttentionStage
 from encoders.ridge import RidgeConfig, fit_ridge
 from encoders.training import Aligned, FitConfig, train_lstm
 from realtime.block import Floats, regular
 
+ATTENTION_S = 0.5
 VALIDATION = 0.15  # of the training rows, which choose the number of epochs
 
 
@@ -25,18 +26,20 @@ def predict_lstm_fold(
     Both carry a linear path from the present frame alone, so that what they gain over it is time; `lstm` attends to
     nothing but the present frame.
     """
+    stage = fit_lstm_fold(kind, features, heard, fold, epochs, tell)
+    return _test(stage.layer, features, heard, fold)
+
+
+def fit_lstm_fold(
+    kind: str, features: Floats, heard: Heard, fold: Fold, epochs: int, tell: Callable[[float], None] | None = None
+) -> LstmAttentionStage:
+    """The model that `predict_lstm_fold` predicts with; what it learns, it learns with one thread."""
     if kind not in ("lstm", "lstm_attention"):
         raise ValueError(f"unknown kind of model {kind!r}")
-    return _predict_lstm(kind == "lstm_attention", features, heard, fold, epochs, tell or (lambda _share: None))
-
-
-def _predict_lstm(
-    attends: bool, features: Floats, heard: Heard, fold: Fold, epochs: int, tell: Callable[[float], None]
-) -> Floats:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        shape = LstmAttentionConfig(attention_s=0.5 if attends else 1 / FRAME_RATE_HZ)
+        shape = LstmAttentionConfig(attention_s=ATTENTION_S if kind == "lstm_attention" else 1 / FRAME_RATE_HZ)
         one_frame = RidgeConfig(components=LAGGED.components, lags=1, lag_functions=1, gap_frames=25)
         config = FitConfig(ridge=one_frame, lstm=shape, epochs=epochs, patience=5)
         runs = _runs(features, heard, fold.training)
@@ -44,8 +47,7 @@ def _predict_lstm(
         ridge = fit_ridge(
             [s.embeddings for s in learnt], [s.observed for s in learnt], [s.bad for s in learnt], one_frame
         )
-        stage, _ = train_lstm(learnt, held_out, ridge, config, tell)
-        return _test(stage.layer, features, heard, fold)
+        return train_lstm(learnt, held_out, ridge, config, tell or (lambda _share: None))[0]
     finally:
         torch.set_num_threads(threads)
 

@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,9 @@ class Listened:
     segments: list[Segment]
     phones: PhoneTimes | None
     simulated: bool = False
+    positions: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    regions: dict[str, str] = field(default_factory=dict)
+    system: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,18 @@ class Patient:
     @property
     def electrodes(self) -> tuple[str, ...]:
         return self.recordings[0].electrodes
+
+    @property
+    def positions(self) -> dict[str, tuple[float, ...]]:
+        return {name: place for one in self.recordings for name, place in one.positions.items()}
+
+    @property
+    def regions(self) -> dict[str, str]:
+        return {name: region for one in self.recordings for name, region in one.regions.items()}
+
+    @property
+    def system(self) -> str:
+        return next((one.system for one in self.recordings if one.system), "")
 
     def segments(self, with_sound: bool = False) -> list[Segment]:
         return [s for r in self.recordings for s in r.segments if s.sound is not None or not with_sound]
@@ -120,10 +135,12 @@ def load_patients(options: argparse.Namespace, config: Config | None) -> list[Pa
     """Every recording through the live chains, grouped by patient."""
     phones = _given("--phones", options.phones, options.recordings)
     transcripts = _given("--transcript", options.transcript, options.recordings)
-    plan = ecog_plan(options, config)
+    montages = options.montage or []
+    montages = montages * len(options.recordings) if len(montages) == 1 else montages
+    plans = [ecog_plan(montage, config) for montage in _given("--montage", montages, options.recordings)]
     found = [
         _listened(path, options, config, plan, given, transcript)
-        for path, given, transcript in zip(options.recordings, phones, transcripts, strict=True)
+        for path, plan, given, transcript in zip(options.recordings, plans, phones, transcripts, strict=True)
     ]
     groups: dict[str, list[Listened]] = {}
     named: dict[tuple[str, ...], str] = {}
@@ -140,10 +157,10 @@ def load_patients(options: argparse.Namespace, config: Config | None) -> list[Pa
     return [Patient(name, _z_scored(recordings)) for name, recordings in groups.items()]
 
 
-def ecog_plan(options: argparse.Namespace, config: Config | None) -> wiring.EcogPlan:
+def ecog_plan(montage: Path | None, config: Config | None) -> wiring.EcogPlan:
     """The configuration's, with the montage that the command line names."""
     table = config.ecog if config else EcogTable(name="any")
-    return wiring.EcogPlan.of(table.model_copy(update={"montage": options.montage}) if options.montage else table)
+    return wiring.EcogPlan.of(table.model_copy(update={"montage": montage}) if montage else table)
 
 
 def _given(option: str, files: Sequence[Path] | None, recordings: Sequence[Path]) -> list[Path | None]:
@@ -185,7 +202,19 @@ def _listened(
     segments = _segments(observed, sounds, path)
     start_s = sounds[0].times[0] if sounds else segments[0].times[0]
     times = _phone_times(path, phones, transcript, sounds, float(start_s))
-    return Listened(path, electrodes, segments, times, "simulated" in stream.spec.name.lower())
+    simulated = "simulated" in stream.spec.name.lower()
+    return Listened(path, electrodes, segments, times, simulated, *_places(stream, plan, electrodes))
+
+
+def _places(
+    stream: RecordedStream, plan: wiring.EcogPlan, electrodes: Sequence[str]
+) -> tuple[dict[str, tuple[float, ...]], dict[str, str], str]:
+    """Positions, regions and the coordinates' name: the montage's, else those that the recording holds."""
+    if plan.montage is not None:
+        known = {one.name: one for one in plan.montage.electrodes if one.name in electrodes}
+        positions: dict[str, tuple[float, ...]] = {n: one.position for n, one in known.items() if one.position}
+        return positions, {n: one.region for n, one in known.items() if one.region}, plan.montage.system
+    return {n: tuple(xyz) for n, xyz in stream.positions.items() if n in electrodes}, {}, stream.coordinates
 
 
 def _at_row_rate(block: Block, rate_hz: float) -> Block:

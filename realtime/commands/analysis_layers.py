@@ -55,11 +55,8 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
     return store.result(f"layers {patient.name}", key, make)
 
 
-def too_little(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s of sound and ECoG together; at least {LEAST_S:.0f} s are needed before layers can be told "
-        "apart, so nothing is fitted"
-    )
+def too_little(seconds: float, least_s: float = LEAST_S) -> str:
+    return f"{seconds:.0f} s of sound and ECoG together; at least {least_s:.0f} s are needed, so nothing is fitted"
 
 
 def scores(predicted: Floats, one: Heard) -> Scores:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from encoders.weights import LoadedWhisper
@@ -37,6 +37,11 @@ class Setup:
     regions: dict[str, str] = field(default_factory=dict)
     positions: dict[str, tuple[float, ...]] = field(default_factory=dict)
     truth: dict[str, Truth] = field(default_factory=dict)
+    atlas: str = "destrieux"
+
+    def for_patient(self, positions: dict[str, tuple[float, ...]], regions: dict[str, str]) -> Setup:
+        """With the places of one patient's electrodes, whose names others may have too."""
+        return replace(self, positions=self.positions | positions, regions=self.regions | regions)
 
     def facts(self) -> list[Any]:
         return [[[one.name, one.sha256] for one in self.whispers], str(self.streaming)]

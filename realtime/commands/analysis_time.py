@@ -38,7 +38,7 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
         "epochs": setup.epochs,
     }
     if seconds < 2 * LEAST_S:
-        return Result({**facts, "too_little": too_little(seconds)})
+        return Result({**facts, "too_little": too_little(seconds, 2 * LEAST_S)})
     key = [VERSION, segments_key(segments),
            setup.facts(), setup.epochs, str(LAGGED)]  # fmt: skip
 

@@ -11,6 +11,10 @@ from typing import Any
 from encoders.weights import load_whisper
 from encoders.whisper import StreamingSettings
 from realtime.commands import (
+    analysis_anatomy,
+    analysis_anatomy_page,
+    analysis_attention,
+    analysis_attention_page,
     analysis_layers,
     analysis_layers_page,
     analysis_phonemes,
@@ -19,7 +23,7 @@ from realtime.commands import (
     analysis_time_page,
     wiring,
 )
-from realtime.commands.analysis_data import Patient, ecog_plan, load_patients
+from realtime.commands.analysis_data import Patient, load_patients
 from realtime.commands.analysis_setup import Setup, Truth
 from realtime.commands.analysis_store import Result, Store
 from realtime.commands.console import machine_facts, say, working
@@ -37,6 +41,8 @@ PARTS: dict[str, tuple[Compute, Draw]] = {
     "layers": (analysis_layers.compute, analysis_layers_page.draw),
     "phonemes": (analysis_phonemes.compute, analysis_phonemes_page.draw),
     "time": (analysis_time.compute, analysis_time_page.draw),
+    "attention": (analysis_attention.compute, analysis_attention_page.draw),
+    "anatomy": (analysis_anatomy.compute, analysis_anatomy_page.draw),
 }
 
 
@@ -74,7 +80,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="text of each recording, aligned to its sound here; - for none",
     )
     parser.add_argument(
-        "--montage", type=Path, metavar="FILE", help="electrodes' places and regions: montage.csv, BIDS electrodes.tsv"
+        "--montage",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="electrodes' places and regions: montage.csv, BIDS electrodes.tsv; one for all recordings or one each",
+    )
+    parser.add_argument(
+        "--atlas",
+        default="destrieux",
+        metavar="NAME",
+        help="of regions, for MNI coordinates: destrieux, none, or a NIfTI label image with its names in FILE.csv",
     )
     parser.add_argument("--truth", type=Path, metavar="FILE", help="what drives a simulated patient's electrodes, JSON")
     parser.add_argument(
@@ -121,13 +137,17 @@ def run(options: argparse.Namespace) -> int:
         simulated=bool(setup.truth) or _simulated(patients),
     )
     rows: list[dict[str, Any]] = []
+    found: dict[tuple[str, str], Result] = {}
     for patient in patients:
+        placed = setup.for_patient(patient.positions, patient.regions)
         for part in options.parts:
             compute, draw = PARTS[part]
-            result = compute(patient, setup, store)
-            rows += draw(patient.name, result, setup, report)
+            result = found[patient.name, part] = compute(patient, placed, store)
+            rows += draw(patient.name, result, placed, report)
             if "too_little" in result.facts:
                 say(f"{patient.name}, {part}: too little data: {result.facts['too_little']}")
+    if "anatomy" in options.parts:
+        rows += analysis_anatomy_page.draw_together(found, report)
     with working("writing the report"):
         report.write(out / "report.html")
         write_csv(out / "numbers.csv", rows)
@@ -148,10 +168,7 @@ def _setup(options: argparse.Namespace, config: Config | None) -> Setup:
     if options.epochs < 1 or (options.workers is not None and options.workers < 1):
         raise UserError("--workers and --epochs: expected 1 or more")
     truth, positions = _read_truth(options.truth) if options.truth else ({}, {})
-    montage = ecog_plan(options, config).montage
-    known = montage.electrodes if montage else ()
-    positions |= {one.name: one.position for one in known if one.position is not None}
-    needed = {"layers", "time"} & set(options.parts)
+    needed = {"layers", "time", "attention"} & set(options.parts)
     with working("loading Whisper"):
         whispers = [load_whisper(name, table.file if name == table.model else None) for name in names] if needed else []
     return Setup(
@@ -164,9 +181,9 @@ def _setup(options: argparse.Namespace, config: Config | None) -> Setup:
         window_s=(options.phone_window_ms[0] / 1e3, options.phone_window_ms[1] / 1e3),
         percentile=options.percentile,
         epochs=options.epochs,
-        regions={one.name: one.region for one in known if one.region},
         positions=positions,
         truth=truth,
+        atlas=options.atlas,
     )
 
 
