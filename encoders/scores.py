@@ -54,19 +54,30 @@ class Scores:
         ]
 
 
-def score_predictions(predicted: Floats, observed: Floats, bad: Mask, rate_hz: float = 50.0, seed: int = 0) -> Scores:
+def score_predictions(
+    predicted: Floats,
+    observed: Floats,
+    bad: Mask,
+    rate_hz: float = 50.0,
+    seed: int = 0,
+    claimed: Mask | None = None,
+) -> Scores:
     """predicted, observed, bad: (rows, electrodes) at rate_hz, in the order of time.
+
+    claimed: (electrodes,), None: all. The others have an r and a null, but no p: they are neither found nor among those
+    tested, and count in no match-mismatch of all together.
 
     Two nulls, circular shifts and random phases, each with 40 draws for every electrode tested; what counts is the
     less favourable of the two. Raises UserError where the rows are too few to shift.
     """
+    claimed = np.ones(predicted.shape[1], np.bool_) if claimed is None else claimed
     r = correlation(predicted, observed, bad)
     draws = max(LEAST_DRAWS, DRAWS_PER_ELECTRODE * int(np.isfinite(r).sum()))
     nulls = [
         shift_null(predicted, observed, bad, rate_hz, draws, seed),
         phase_null(predicted, observed, bad, draws, seed),
     ]
-    p = np.maximum(*(p_values(r, null) for null in nulls))
+    p = np.where(claimed, np.maximum(*(p_values(r, null) for null in nulls)), np.nan)
     p95, p99 = np.maximum(*(_percentiles(null) for null in nulls))
     return Scores(
         r=r,
@@ -76,7 +87,7 @@ def score_predictions(predicted: Floats, observed: Floats, bad: Mask, rate_hz: f
         null_p99=p99,
         p=p,
         p_fdr=benjamini_hochberg(p),
-        match=match_mismatch(predicted, observed, bad, round(5 * rate_hz)),
+        match=match_mismatch(predicted, observed, np.asarray(bad, np.bool_) | ~claimed, round(5 * rate_hz)),
         draws=draws,
     )
 

@@ -50,7 +50,8 @@ class EcogTable(StreamTable):
     """montage: montage.csv or BIDS electrodes.tsv. exclude: labels of channels that are no electrodes.
 
     bad: electrodes left out of the reference, beside those that the montage calls bad. delay_s: from an electrode to
-    its stamp, taken off the stamps; None: not measured.
+    its stamp, taken off the stamps; None: not measured. keep_contaminated: electrodes that record the sound itself
+    count in claims. artefact_sd: see `Artefacts`.
     """
 
     montage: Path | None = None
@@ -60,6 +61,8 @@ class EcogTable(StreamTable):
     bad: tuple[str, ...] = ()
     mains_hz: Literal[50, 60] = 50
     band_hz: tuple[float, float] = (70.0, 150.0)
+    artefact_sd: float = Field(10.0, ge=5, le=1000)
+    keep_contaminated: bool = False
 
 
 class WhisperTable(Table):

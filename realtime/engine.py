@@ -37,7 +37,8 @@ SILENCE = Silence()
 @dataclass(frozen=True)
 class EngineSettings:
     """name: of the engine and its outlets. electrodes: of the predicted and observed rows. attention: (heads, lags),
-    None without a model. facts: told in `status` at the start and every 10 s."""
+    None without a model. facts: told in `status` at the start and every 10 s. contaminated: electrodes that recorded
+    the sound when the model was fitted. keep_contaminated: they, and those found now, count in claims all the same."""
 
     name: str
     electrodes: tuple[str, ...]
@@ -46,6 +47,8 @@ class EngineSettings:
     ring_s: float = 30.0
     max_backlog_s: float = 5.0
     score_window_s: float = 60.0
+    contaminated: tuple[str, ...] = ()
+    keep_contaminated: bool = False
 
 
 class Engine:
@@ -102,7 +105,16 @@ class Engine:
         self.sound = self._lane("sound", sound, self._publish_predicted)
         self.ecog = self._lane("ecog", ecog, self._publish_observed)
         self._spectrum = self._watch_spectrum()
-        self.rig = RigWatch(settings.electrodes, self.sound, self.ecog, self._tell, self.facts_now)
+        self.left_out: tuple[str, ...] = ()  # electrodes that no claim is made of: they record the sound
+        self.rig = RigWatch(
+            settings.electrodes,
+            self.sound,
+            self.ecog,
+            self._tell,
+            self.facts_now,
+            settings.contaminated,
+            self._leave_out,
+        )
         self._state, self._pace = state, Pace(0.5 * STATE_EVERY_S)  # asked once in STATE_EVERY_S
         self._take_over()
         self._heart = threading.Thread(target=self._beat, name="status", daemon=True)
@@ -126,6 +138,11 @@ class Engine:
         return SpectrumWatch(
             lane.ring, lane.spec.rate_hz, pick.channels, publish, lambda: results.spectrum.have_consumers
         )
+
+    def _leave_out(self, contaminated: tuple[str, ...]) -> None:
+        if not self.settings.keep_contaminated:
+            self.left_out = contaminated
+            self.scorer.score.claimed = np.array([name not in contaminated for name in self.settings.electrodes])
 
     def _take_over(self) -> None:
         if self._state is None:
@@ -308,6 +325,7 @@ class Engine:
             **({} if self.adapter is None else self.adapter.facts),
             "clocks": self.clocks(),
             **self.facts_now,
+            "left_out": self.left_out,
         }
         self._tell({"event": "settings", **facts, **settings.facts})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ SOUND_HZ = 16_000.0  # of the sound lane past its resampling
 class RigWatch:
     """Told of every step of both lanes, in their threads; tells `masked` and `contamination` once a minute of ECoG.
 
-    facts: gets `contaminated`, the names of the electrodes flagged. Chains without `resample` and `artefacts` are not
+    known: names that were contaminated when the model was fitted. facts: gets `contaminated`, the names of those known
+    and those flagged, and on_contaminated is told of them. Chains without `resample` and `artefacts` are not
     looked at for contamination, those without `band_power` not for masks.
     """
 
@@ -36,11 +37,15 @@ class RigWatch:
         ecog: Lane,
         tell: Callable[[Event], None],
         facts: dict[str, Any],
+        known: Sequence[str] = (),
+        on_contaminated: Callable[[tuple[str, ...]], None] = lambda _names: None,
     ):
         self.minutes: deque[MaskedMinute] = deque(maxlen=MINUTES)
         self.masked = Masked(len(electrodes))
         self.contamination: ContaminationResult | None = None
         self._electrodes, self._tell, self._facts = electrodes, tell, facts
+        self._known, self._on_contaminated = tuple(known), on_contaminated
+        self._leave_out(self._known)
         self._watch: ContaminationWatch | None = None
         self._stage = unreferenced(ecog.chain)
         if "resample" in sound.chain.names and self._stage in ecog.chain.names:
@@ -72,12 +77,12 @@ class RigWatch:
 
     def report(self) -> dict[str, Any]:
         """For a closing report: share masked per electrode, in all and by minute; contamination. As JSON values."""
-        share = dict(zip(self._electrodes, np.round(self.masked.share, 4).tolist(), strict=True))
-        minutes = [
-            {"minute": m.minute, "rows": m.rows, "share": np.round(m.share, 4).tolist()} for m in list(self.minutes)
-        ]
         found = None if self.contamination is None else contamination_facts(self.contamination, self._electrodes)
-        return {"masked": {"rows": self.masked.rows, "share": share, "minutes": minutes}, "contamination": found}
+        return {
+            "contaminated": list(self.contaminated),
+            "masked": masked_facts(self.masked, list(self.minutes), self._electrodes),
+            "contamination": found,
+        }
 
     def _tell_masked(self, minute: MaskedMinute) -> None:
         self.minutes.append(minute)
@@ -90,11 +95,17 @@ class RigWatch:
     def _found(self, result: ContaminationResult) -> None:
         before, self.contamination = self.contamination, result
         names = flagged_names(result, self._electrodes)
-        self._facts["contaminated"] = names
+        self._leave_out(names)
         event: Event = {"event": "contamination", **contamination_facts(result, self._electrodes)}
         if names and (before is None or flagged_names(before, self._electrodes) != names):
             event["message"] = f"these electrodes record the sound itself: {', '.join(names)}; check cables and plugs"
         self._tell(event)
+
+    def _leave_out(self, names: Sequence[str]) -> None:
+        both = {*self._known, *names}
+        self.contaminated = tuple(name for name in self._electrodes if name in both)
+        self._facts["contaminated"] = list(self.contaminated)
+        self._on_contaminated(self.contaminated)
 
     def _failed(self, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
@@ -114,6 +125,13 @@ def masked_words(share: Any, electrodes: tuple[str, ...]) -> str:
     order = [i for i in np.argsort(-share, kind="stable")[:NAMED] if share[i] >= WORTH_TELLING]
     most = ", ".join(f"{electrodes[i]} {100 * share[i]:.0f} %" for i in order)
     return f"{100 * float(np.mean(share)):.1f} % masked" + (f"; most: {most}" if most else "")
+
+
+def masked_facts(masked: Masked, minutes: Sequence[MaskedMinute], electrodes: tuple[str, ...]) -> dict[str, Any]:
+    """Rows, and the share masked of each electrode, in all and by minute, as JSON values."""
+    share = dict(zip(electrodes, np.round(masked.share, 4).tolist(), strict=True))
+    by_minute = [{"minute": m.minute, "rows": m.rows, "share": np.round(m.share, 4).tolist()} for m in minutes]
+    return {"rows": masked.rows, "share": share, "minutes": by_minute}
 
 
 def flagged_names(result: ContaminationResult, electrodes: tuple[str, ...]) -> list[str]:

@@ -53,7 +53,8 @@ class Score:
     correlated with the predictions over the same window; at each delay the largest r of all electrodes that have
     enough is kept, and the 95th percentile of these is what the best electrode reaches by chance (maximum
     statistic: Nichols and Holmes 2002). An electrode counts at a delay with at least half of enough_s in common,
-    and the null is NaN until half of the delays have one.
+    and the null is NaN until half of the delays have one. claimed: (electrodes,), of which alone the largest is taken,
+    None: of all; it may be set between steps, from any thread. r is of every electrode all the same.
 
     A gap does not restart it: lost rows are masked, and a second whose last row was lost gives no row.
     """
@@ -68,6 +69,7 @@ class Score:
         null_from_s: float = NULL_FROM_S,
         null_to_s: float = NULL_TO_S,
     ) -> None:
+        self.claimed: Mask | None = None
         self.rows = round(row_rate_hz)
         self.window = round(window_s)
         self.enough_rows = enough_s * row_rate_hz
@@ -174,6 +176,8 @@ class Score:
         r = _correlation(sums)
         enough = rows[:, 0] >= self.enough_rows
         usable = (rows[:, 1:] >= self.enough_rows / 2) & enough[:, None] & np.isfinite(r[:, 1:])
+        if self.claimed is not None:
+            usable &= self.claimed[:, None]
         largest = np.where(usable, r[:, 1:], -np.inf).max(axis=0, initial=-np.inf)
         largest = largest[np.isfinite(largest)]
         null = float(np.percentile(largest, 95)) if 2 * len(largest) >= NULL_DELAYS and not silent else float("nan")

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 from realtime.block import Block, regular
+from realtime.commands.closing import above_chance, as_text, closing_report
+from realtime.commands.health import best_electrodes
+from realtime.contamination import ContaminationResult
 from realtime.engine import Engine, EngineSettings
 from realtime.repair import Repair
 from realtime.signals import ecog_chain
@@ -226,3 +229,46 @@ def test_nan_is_masked_counted_and_never_spread(monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_allclose(
         observed[away & (times > 1.0)][:, others], expected.data[away & (times > 1.0)][:, others], atol=1e-4
     )
+
+
+NO = np.zeros((1, 1), np.bool_)
+SCORES = Block(
+    np.array([[0.9, 0.2]], np.float32), np.array([60.0]), 60, {"enough": np.ones((1, 2), bool), "silent": NO}
+)
+
+
+def found(*flagged: bool) -> ContaminationResult:
+    r, seconds = np.where(flagged, 0.5, 0.0), np.full(2, 60.0)
+    return ContaminationResult(r, 40 * r, np.array(flagged), seconds, np.zeros(2), np.zeros((3, 2)), np.arange(3.0))
+
+
+def test_electrodes_that_record_the_sound_are_marked_and_left_out_of_claims() -> None:
+    with Rig(contaminated=("e0",)) as rig:
+        engine = rig.engine
+        engine.score = SCORES
+        assert engine.left_out == ("e0",)  # the model told
+        assert best_electrodes(engine) == "e1 0.20"
+        engine.rig._found(found(False, True))
+        assert list(engine.left_out) == ["e0", "e1"]  # and the minute that was heard since
+        assert best_electrodes(engine).startswith("running r")
+        claimed = engine.scorer.score.claimed
+        assert claimed is not None
+        assert claimed.tolist() == [False, False]
+    assert rig.heard.events("settings")[0]["left_out"] == ("e0",)
+    report = closing_report(engine, 1.0)
+    assert report["left_out"] == ["e0", "e1"]
+    assert "left out of all claims: e0, e1" in as_text({**report, "reference": "none"})
+
+
+def test_they_can_be_kept_in() -> None:
+    with Rig(contaminated=("e0",), keep_contaminated=True) as rig:
+        rig.engine.score = SCORES
+        assert rig.engine.left_out == ()
+        assert best_electrodes(rig.engine) == "e0 0.90  e1 0.20"
+        assert rig.engine.scorer.score.claimed is None
+    report = closing_report(rig.engine, 1.0)
+    assert report["rig"]["contaminated"] == ["e0"]
+    assert "kept in the claims" in as_text({**report, "reference": "none"})
+    scores = {"null_max_p95": 0.1, "electrodes": {"e0": 0.9, "e1": 0.2}}
+    assert above_chance(scores) == ["e0", "e1"]
+    assert above_chance(scores, ["e0"]) == ["e1"]

@@ -351,3 +351,38 @@ def test_ten_thousand_redraws_keep_memory(qtbot: Any, window: Any, name: str) ->
         window.draw()
         window.grab()
     assert resident_bytes() - before < 20e6
+
+
+def test_an_electrode_that_records_the_sound_is_marked_and_is_not_among_the_best(
+    qtbot: Any, window: Any, name: str
+) -> None:
+    from tests.fake_engine import FakeEngine
+
+    engine = FakeEngine(name, electrodes=12)
+    assert engine.wait_for_monitor()
+    wait_for(qtbot, lambda: all(outlet.inlet is not None for outlet in window.client.outlets.values()))
+    rows = np.arange(200)
+    engine.start_s = window.client.now_s() - 4.0
+    engine.say_settings()
+    engine.push("predicted", engine.predicted(rows), engine.times(rows))
+    engine.push_score(200)
+    wait_for(qtbot, lambda: window.client.rows("score").written == 1)
+    wait_for(qtbot, lambda: len(window.client.rows("predicted") or ()) == 200)
+    names, scores, _ = window.scores()
+    best = names[int(np.nanargmax(scores))]
+    window.choice.count = 4
+    window.draw()
+    assert best in window.shown
+    assert window.maps.order[0] == names.index(best)
+    engine.facts["contaminated"] = [best]
+    for shown, left_out in ((False, (best,)), (True, ())):
+        engine.facts["left_out"] = list(left_out)
+        engine.say_settings()
+        wait_for(qtbot, lambda: bool(window.client.settings.contaminated))
+        wait_for(qtbot, lambda: window.client.settings.left_out == left_out)  # noqa: B023 (awaited here)
+        window.draw()
+        assert window.client.settings.contaminated == (best,)
+        assert (best in window.shown) is shown
+        assert bool(window.maps.order[0] == names.index(best)) is shown
+        assert bool(np.isnan(window.scores()[1][names.index(best)])) is not shown
+        assert "hears the sound" in window.electrodes._note

@@ -135,6 +135,18 @@ def test_a_constant_or_dead_electrode_has_no_score_and_disturbs_no_other() -> No
     np.testing.assert_allclose(null_of(y), null_of(alone))
 
 
+def test_the_null_is_of_the_electrodes_claimed_alone() -> None:
+    x = aligned(4, 200, 3, rate_hz=10.0, bad_share=0.0)
+    x.data[:, 0, 1] = np.roll(x.data[:, 0, 0], -20)  # perfect at one of the delays
+    stage = Score(**SMALL)
+    stage.claimed = np.array([False, True, True])
+    y = stage.layer(x)
+    rest = Score(**SMALL).layer(Block(x.data[:, 1:], x.times, 0, {"bad": x.extra["bad"][:, 1:]}))
+    np.testing.assert_allclose(null_of(y), null_of(rest))
+    assert np.nanmax(null_of(Score(**SMALL).layer(x)) - null_of(y)) > 0.05
+    np.testing.assert_allclose(y.data, Score(**SMALL).layer(x).data)  # r is of every electrode all the same
+
+
 def test_the_null_is_passed_by_what_is_predicted_and_seldom_by_what_is_not() -> None:
     predicted = aligned(6, 90 * 50, 8, bad_share=0.05)
     y = Score().layer(predicted)

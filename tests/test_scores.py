@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from encoders.bootstrap import drawn_counts, interval, r_draws
-from encoders.evaluation import correlation
+from encoders.evaluation import benjamini_hochberg, correlation
 from encoders.folds import purged_folds
 from encoders.match_mismatch import match_mismatch
 from encoders.nested import out_of_fold
@@ -185,3 +185,21 @@ def test_scrambled_patients_have_a_hit_in_one_of_twenty_at_most() -> None:
     hits = sum(discoveries(1000 + seed, electrodes=24, driven=0).any() for seed in range(200))
     assert hits <= binom.ppf(0.99, 200, 0.05)
     assert hits >= 1, "never a hit: the test would be blind"
+
+
+def test_what_is_not_claimed_is_not_found_and_counts_among_nobody() -> None:
+    """One electrode is the sound itself: with it left out the others' figures are those of a patient without it."""
+    predicted, observed, bad = example(3, 1500, 4)
+    observed[:, 1] = predicted[:, 1]
+    claimed = np.array([True, False, True, True])
+    found = score_predictions(predicted, observed, bad, claimed=claimed)
+    everyone = score_predictions(predicted, observed, bad)
+    others = benjamini_hochberg(everyone.p[claimed])
+    assert everyone.p_fdr[1] < 0.05
+    assert np.isnan(found.p[1])
+    assert np.isnan(found.p_fdr[1])
+    np.testing.assert_array_equal(found.r, everyone.r)
+    np.testing.assert_allclose(found.p_fdr[claimed], others)
+    alone = match_mismatch(predicted[:, claimed], observed[:, claimed], bad[:, claimed])
+    assert found.match.together == alone.together
+    assert found.match.together != everyone.match.together

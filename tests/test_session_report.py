@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy.io import wavfile
+from scipy.signal import resample_poly
 
 from realtime.block import Spec
 from realtime.cli import main
@@ -20,6 +23,7 @@ from realtime.sources.recording import Recording, load_recording
 from tests.rig import TABLE, await_state, replaying, small_model, small_recording, speech
 
 SECONDS = 75.0
+IN_THE_CABLE = "A2"
 PREFIX = "report"
 ENGINE = "report-test"
 CONFIG = """
@@ -53,7 +57,7 @@ guard_s = 0.2
 def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished session's folder, its recording beside it."""
     folder = tmp_path_factory.mktemp("report")
-    source = small_recording(SECONDS, PREFIX)
+    source = with_sound_in_the_cable(small_recording(SECONDS, PREFIX), IN_THE_CABLE)
     small_model(folder, source, wiring.embedding_of(TABLE))
     (folder / "rig.toml").write_text(CONFIG.format(prefix=PREFIX, engine=ENGINE), encoding="utf-8")
     markers = Outlet(Spec(f"{PREFIX} markers", 0.0, ("marker",)), "Markers", f"{PREFIX}-markers", text=True)
@@ -63,6 +67,15 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mark.start()
         assert main([*words, "--seconds", str(SECONDS - 5)]) == 0
     return folder / "log"
+
+
+def with_sound_in_the_cable(recording: Recording, electrode: str) -> Recording:
+    """The recording with the stimulus's sound in one electrode, half as large as its noise."""
+    sound, ecog = recording.streams["sound"], recording.streams["ecog"]
+    heard = resample_poly(sound.data[:, 1], 20, 441)[: len(ecog.data)]
+    data = np.array(ecog.data)
+    data[: len(heard), ecog.spec.channels.index(electrode)] += (10 * heard / heard.std()).astype(np.float32)
+    return replace(recording, streams={"sound": sound, "ecog": replace(ecog, data=data)})
 
 
 def _mark(replay: object, markers: Outlet) -> None:
@@ -104,7 +117,32 @@ def test_one_command_gives_the_figures_again(session: Path, capsys: pytest.Captu
     assert closing["states_s"]["speaking"] == pytest.approx(10.0, abs=0.1)
     assert main(["report", str(session)]) == 0, capsys.readouterr().out
     assert "differs" not in capsys.readouterr().out
-    assert main(["report", str(session), "--from-sources"]) == 0, capsys.readouterr().out
+    again = session.parent / "again.json"
+    assert main(["report", str(session), "--from-sources", "--json", str(again)]) == 0, capsys.readouterr().out
+    assert "differs" not in capsys.readouterr().out
+    report = json.loads(again.read_text(encoding="utf-8"))
+    for name, r in scores["electrodes"].items():
+        assert report["scores"]["listening"]["electrodes"][name] == pytest.approx(r, abs=2e-4), name
+    assert report["scores"]["listening"]["seconds"] == scores["seconds"]
+
+
+@pytest.mark.long
+def test_the_electrode_that_records_the_sound_is_left_out_live_and_masks_are_the_recordings(session: Path) -> None:
+    closing = json.loads((session / CLOSING).read_text(encoding="utf-8"))
+    assert closing["left_out"] == closing["rig"]["contaminated"] == [IN_THE_CABLE]
+    text = (session / CLOSING_TEXT).read_text(encoding="utf-8")
+    assert f"recording the sound itself, left out of all claims: {IN_THE_CABLE}" in text
+    assert "of 5 electrodes above chance" in text
+    assert "artefacts: " in text
+    assert 0 < closing["rig"]["masked"]["share"]["A3"] < 0.05
+    assert [one["minute"] for one in closing["rig"]["masked"]["minutes"]] == [0, 1]
+    again = session.parent / "rig.json"
+    assert main(["report", str(session), "--from-sources", "--json", str(again)]) == 0
+    rig = json.loads(again.read_text(encoding="utf-8"))["rig"]
+    assert rig["masked"] == closing["rig"]["masked"]
+    for key in ("r", "seconds"):
+        np.testing.assert_allclose(rig["contamination"][key], closing["rig"]["contamination"][key], atol=1e-3)
+    assert rig["contamination"]["contaminated"] == [IN_THE_CABLE]
 
 
 @pytest.mark.long

@@ -22,7 +22,9 @@ from realtime.audio import Resample
 from realtime.block import Block, Floats, Mask, Times, bad_samples, regular
 from realtime.commands import wiring
 from realtime.commands.choose import ecog_by_rate, pick_stream, sound_by_rate
+from realtime.commands.claims import claimed_of, contaminated_names, keeps
 from realtime.commands.console import say, working
+from realtime.commands.material import Calibration
 from realtime.commands.recorded_states import recorded_timeline
 from realtime.config import Config, EcogTable
 from realtime.errors import UserError
@@ -62,14 +64,17 @@ class Listened:
     positions: dict[str, tuple[float, ...]] = field(default_factory=dict)
     regions: dict[str, str] = field(default_factory=dict)
     system: str = ""
+    contaminated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """All recordings with the same electrodes, z-scored together."""
+    """All recordings with the same electrodes, z-scored together. left_out: electrodes that record the sound, of which
+    nothing is claimed: all their rows are bad."""
 
     name: str
     recordings: list[Listened]
+    left_out: tuple[str, ...] = ()
 
     @property
     def electrodes(self) -> tuple[str, ...]:
@@ -154,7 +159,20 @@ def load_patients(options: argparse.Namespace, config: Config | None) -> list[Pa
                 f"recordings of {name} have different electrodes ({recordings[0].path.name} and another): "
                 "give them folders with sub-NAME of their own, or exclude what differs"
             )
-    return [Patient(name, _z_scored(recordings)) for name, recordings in groups.items()]
+    keep = keeps(options, config)
+    return [_patient(name, recordings, keep) for name, recordings in groups.items()]
+
+
+def _patient(name: str, recordings: Sequence[Listened], keep: bool) -> Patient:
+    electrodes = recordings[0].electrodes
+    contaminated = {electrode for one in recordings for electrode in one.contaminated}
+    claimed = claimed_of(electrodes, contaminated, keep)
+
+    def masked(segment: Segment) -> Segment:
+        return replace(segment, bad=segment.bad | ~claimed)
+
+    kept = [replace(one, segments=[masked(s) for s in one.segments]) for one in _z_scored(recordings)]
+    return Patient(name, kept, tuple(e for e, c in zip(electrodes, claimed, strict=True) if not c))
 
 
 def ecog_plan(montage: Path | None, config: Config | None) -> wiring.EcogPlan:
@@ -199,11 +217,19 @@ def _listened(
     timeline = recorded_timeline(recording, config.states if config else None)
     observed = [only(block, timeline.during(block.times, LISTENING)) for block in observed]
     sounds = _sounds(recording.streams, options, config)
+    contaminated: list[str] = []
+    if sounds and not options.high_gamma:  # in which nothing is left to look at
+        heard_stream, chosen = _sound_stream(recording.streams, options, config)
+        delay_s = config.sound.delay_s if config else None
+        one = Calibration(heard_stream, stream.for_lane("ecog"), chosen, delay_s, timeline)
+        contaminated = contaminated_names([one], plan)
     segments = _segments(observed, sounds, path)
     start_s = sounds[0].times[0] if sounds else segments[0].times[0]
     times = _phone_times(path, phones, transcript, sounds, float(start_s))
     simulated = "simulated" in stream.spec.name.lower()
-    return Listened(path, electrodes, segments, times, simulated, *_places(stream, plan, electrodes))
+    return Listened(
+        path, electrodes, segments, times, simulated, *_places(stream, plan, electrodes), tuple(contaminated)
+    )
 
 
 def _places(
@@ -234,8 +260,7 @@ def _sounds(streams: dict[str, RecordedStream], options: argparse.Namespace, con
     fitting = [stream for stream in streams.values() if sound_by_rate(stream)]
     if not fitting and name not in streams:
         return []
-    stream = pick_stream(Recording(streams), "sound", name, sound_by_rate).for_lane("sound")
-    channel = options.channel if options.channel is not None else (config.sound.channel if config else 0)
+    stream, channel = _sound_stream(streams, options, config)
     delay_s = config.sound.delay_s if config else None
     chain = Chain(
         [
@@ -246,6 +271,15 @@ def _sounds(streams: dict[str, RecordedStream], options: argparse.Namespace, con
         ]
     )
     return run_chain(stream, chain)
+
+
+def _sound_stream(
+    streams: dict[str, RecordedStream], options: argparse.Namespace, config: Config | None
+) -> tuple[RecordedStream, str | int]:
+    """The stream that was heard, on the grid that it had live, and its channel."""
+    name = options.sound or (config.sound.name if config else None)
+    channel = options.channel if options.channel is not None else (config.sound.channel if config else 0)
+    return pick_stream(Recording(streams), "sound", name, sound_by_rate).for_lane("sound"), channel
 
 
 def _segments(observed: Sequence[Block], sounds: Sequence[Block], path: Path) -> list[Segment]:

@@ -26,6 +26,7 @@ from realtime.commands import (
 from realtime.commands.analysis_data import Patient, load_patients
 from realtime.commands.analysis_setup import Setup, Truth
 from realtime.commands.analysis_store import Result, Store
+from realtime.commands.claims import add_keep_option
 from realtime.commands.console import machine_facts, say, working
 from realtime.commands.options import channel
 from realtime.commands.report import Report, write_csv
@@ -92,6 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="of regions, for MNI coordinates: destrieux, none, or a NIfTI label image with its names in FILE.csv",
     )
+    add_keep_option(parser)
     parser.add_argument("--truth", type=Path, metavar="FILE", help="what drives a simulated patient's electrodes, JSON")
     parser.add_argument(
         "--phone-window-ms",
@@ -221,6 +223,9 @@ def _facts(options: argparse.Namespace, setup: Setup, patients: Sequence[Patient
     }
     for one in setup.whispers:
         facts[f"Whisper {one.name}"] = f"sha256 {one.sha256[:12]}"
+    left_out = [name for patient in patients for name in patient.left_out]
+    if left_out:
+        facts["left out"] = f"{', '.join(left_out)}: these electrodes record the sound itself"
     streaming = setup.streaming
     facts["causal Whisper"] = (
         f"{streaming.mode}, block {streaming.block_ms:g} ms, delay {streaming.delay_ms:g} ms, "

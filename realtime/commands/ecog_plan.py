@@ -16,8 +16,9 @@ from realtime.errors import UserError
 from realtime.montage import Electrode, Montage, from_facts, joined, model_differences
 from realtime.montage_file import load_montage
 from realtime.pick import channel_number
+from realtime.signals import ARTEFACT_SD
 
-KEYS = ("mains_hz", "band_hz", "reference", "bad", "exclude")  # of [ecog], which a model fixes
+KEYS = ("mains_hz", "band_hz", "reference", "bad", "exclude", "artefact_sd")  # of [ecog], which a model fixes
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,22 @@ class EcogPlan:
     reference: str = "common average"
     montage: Montage | None = None
     delay_s: float | None = None
+    artefact_sd: float = ARTEFACT_SD
 
     @staticmethod
     def of(table: EcogTable) -> EcogPlan:
         montage = load_montage(table.montage) if table.montage else None
         mains_hz = float(table.mains_hz)
-        return EcogPlan(mains_hz, table.band_hz, table.bad, table.exclude, table.reference, montage, table.delay_s)
+        return EcogPlan(
+            mains_hz,
+            table.band_hz,
+            table.bad,
+            table.exclude,
+            table.reference,
+            montage,
+            table.delay_s,
+            table.artefact_sd,
+        )
 
     @staticmethod
     def fitted(header: ModelHeader) -> EcogPlan:
@@ -49,6 +60,7 @@ class EcogPlan:
             str(header.reference.get("kind", "common average")),
             from_facts(header.montage),
             header.delays.get("ecog"),
+            facts.get("artefact_sd", ARTEFACT_SD),  # a model file of before knows of none
         )
 
     def facts(self) -> dict[str, Any]:
@@ -58,6 +70,7 @@ class EcogPlan:
             "band_hz": list(self.band_hz),
             "bad": list(self.bad),
             "exclude": list(self.exclude),
+            "artefact_sd": self.artefact_sd,
         }
 
     def reference_facts(self, spec: Spec) -> dict[str, Any]:

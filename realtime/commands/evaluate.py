@@ -20,9 +20,10 @@ from encoders.repeats import find_repeats, noise_ceiling
 from encoders.ridge import FRAME_S
 from encoders.scores import Scores, number, score_predictions
 from realtime.align import align
-from realtime.block import Block, Floats, concat
+from realtime.block import Block, Floats, Mask, concat
 from realtime.commands import figures, wiring
 from realtime.commands.choose import pick_stream, sound_by_rate
+from realtime.commands.claims import add_keep_option, claimed_of, contaminated_names, keeps
 from realtime.commands.console import machine_facts, say, working
 from realtime.commands.fit_report import KINDS
 from realtime.commands.material import Calibration
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--channel", type=channel, default=0, help="label or number of the sound's channel (default: 0)"
     )
+    add_keep_option(parser)
     parser.add_argument("--report", type=file_to_write, metavar="FILE", help="write a page with the figures (.html)")
     parser.add_argument("--json", type=file_to_write, metavar="FILE", help="write the figures as JSON")
 
@@ -58,6 +60,7 @@ def run(options: argparse.Namespace) -> int:
     aligned: list[Block] = []
     spectrograms: list[Floats] = []
     facts: list[dict[str, Any]] = []
+    heard: list[Calibration] = []
     for path in options.recordings:
         recording = load_recording(path)
         for warning in recording.warnings:
@@ -66,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
         sound = pick_stream(recording, "sound", options.sound, sound_by_rate)
         delay_s, timeline = header.delays.get("sound"), recorded_timeline(recording)
         one = Calibration(sound.for_lane("sound"), ecog.for_lane("ecog"), options.channel, delay_s, timeline)
+        heard.append(one)
         facts.append({"name": path.name, "fitted_to": fitted_to(one, header)})
         if facts[-1]["fitted_to"]:
             say(f"warning: the model was fitted to {path.name}: these figures say nothing of other recordings")
@@ -75,16 +79,21 @@ def run(options: argparse.Namespace) -> int:
             spectrograms += _spectrograms(one, embedding, blocks, header.horizon_s)
         aligned += [only(block, timeline.during(block.times, LISTENING)) for block in blocks]
     predicted, observed, bad = joined_rows(aligned)
+    known = {*header.training.get("contaminated", ()), *contaminated_names(heard, wiring.EcogPlan.fitted(header))}
+    contaminated = [name for name in header.electrodes if name in known]
+    claimed = claimed_of(header.electrodes, contaminated, keeps(options))
     with working("null by shifts and by random phases"):
-        scores = score_predictions(predicted, observed, bad)
+        scores = score_predictions(predicted, observed, bad, claimed=claimed)
         ceiling = noise_ceiling(observed, bad, find_repeats(np.concatenate(spectrograms), 1 / FRAME_S))
-    rows = _with_known(scores.rows(header.electrodes), header, ceiling)
+    rows = _with_known(scores.rows(header.electrodes), header, ceiling, claimed)
     Console(markup=False).print(score_table(rows))
     content = {
         "simulated": _simulated(header),
         "recordings": facts,
         "model": {"sha256": model_hash(options.model), "kind": header.training.get("kind")},
         "electrodes": rows,
+        "contaminated": contaminated,
+        "left_out": [name for name, c in zip(header.electrodes, claimed, strict=True) if not c],
         "match_mismatch": {"together": number(scores.match.together), "segments": scores.match.segments},
         "null_draws": scores.draws,
         "minutes": round(len(predicted) * FRAME_S / 60, 2),
@@ -130,11 +139,14 @@ def score_rows(aligned: list[Block], electrodes: tuple[str, ...]) -> list[dict[s
     return score_predictions(*joined_rows(aligned)).rows(electrodes)
 
 
-def _with_known(rows: list[dict[str, Any]], header: ModelHeader, ceiling: Doubles) -> list[dict[str, Any]]:
-    """With the ceiling, and the best lag that the fit found."""
+def _with_known(
+    rows: list[dict[str, Any]], header: ModelHeader, ceiling: Doubles, claimed: Mask
+) -> list[dict[str, Any]]:
+    """With the ceiling, the best lag that the fit found, and whether anything is claimed of it."""
     lags_ms = header.training.get("lag_ms", [None] * len(rows))
     return [
-        {**row, "ceiling": number(c), "lag_ms": lag_ms} for row, c, lag_ms in zip(rows, ceiling, lags_ms, strict=True)
+        {**row, "claimed": bool(of), "ceiling": number(c), "lag_ms": lag_ms}
+        for row, of, c, lag_ms in zip(rows, claimed, ceiling, lags_ms, strict=True)
     ]
 
 
@@ -158,6 +170,8 @@ def _page(
         "match-mismatch": "-" if match is None else f"{100 * match:.0f} % of 5 s pairs told apart (chance 50 %)",
     }
     page = Report(f"Evaluation: {name}", facts, content["simulated"])
+    if content["left_out"]:
+        page.add_text(f"Recording the sound itself, and left out of all claims: {', '.join(content['left_out'])}.")
     if seen:
         page.add_text(f"The model was fitted to {', '.join(seen)}: these figures say nothing of other recordings.")
     page.add_heading("Each electrode")
@@ -221,5 +235,6 @@ def score_table(rows: list[dict[str, Any]]) -> Table:
     table = Table("electrode", "r", "null p95", "p (FDR)")
     for row in sorted(rows, key=lambda row: -2.0 if row["r"] is None else row["r"], reverse=True):
         numbers = (row[key] for key in ("r", "null_p95", "p_fdr"))
-        table.add_row(row["name"], *("-" if number is None else f"{number:.3f}" for number in numbers))
+        name = row["name"] if row.get("claimed", True) else f"{row['name']} (records the sound)"
+        table.add_row(name, *("-" if number is None else f"{number:.3f}" for number in numbers))
     return table

@@ -36,8 +36,14 @@ def electrode_figure(scores: Scores, electrodes: Sequence[str], ceiling: Doubles
     axes = figure.subplots()
     x = np.arange(len(order))
     found = np.nan_to_num(scores.p_fdr[order], nan=1.0) < ALPHA
+    left_out = ~np.isfinite(scores.p[order])
     axes.fill_between(x, 0, scores.null_p95[order], step="mid", color="0.85", label="95 % of the null lie below")
-    for chosen, colour, label in ((found, BLUE, "found (FDR 5 %)"), (~found, GREY, "not found")):
+    kinds = (
+        (found, BLUE, "found (FDR 5 %)"),
+        (~found & ~left_out, GREY, "not found"),
+        (left_out, PURPLE, "records the sound: left out"),
+    )
+    for chosen, colour, label in kinds:
         if chosen.any():
             e = order[chosen]
             ends = np.abs(scores.r_interval[:, e] - scores.r[e])
@@ -53,7 +59,7 @@ def electrode_figure(scores: Scores, electrodes: Sequence[str], ceiling: Doubles
 
 def trace_figure(predicted: Floats, observed: Floats, bad: Mask, scores: Scores, electrodes: Sequence[str]) -> Figure:
     """Predicted over observed of the three best electrodes, for the 20 s in which fewest rows are masked."""
-    best = order_of(scores.r)[:3]
+    best = order_of(np.where(np.isfinite(scores.p), scores.r, np.nan))[:3]  # of those that may be claimed
     rows = min(round(SHOWN_S / FRAME_S), len(predicted))
     starts = np.arange(0, len(predicted) - rows + 1, max(rows // 2, 1))
     start = int(starts[np.argmin([bad[a : a + rows, best].sum() for a in starts])])

@@ -16,9 +16,10 @@ from rich.table import Table
 from encoders.horizon import HorizonCurve
 from encoders.model_file import ModelHeader, model_hash, save_model
 from encoders.training import FitConfig, FitResult
+from realtime.block import Mask
 from realtime.commands import wiring
+from realtime.commands.claims import add_keep_option, claimed_of, contaminated_names, keeps
 from realtime.commands.console import machine_facts, say, working
-from realtime.commands.contaminating import contamination_of
 from realtime.commands.fit_report import fit_content, fit_page
 from realtime.commands.fitting import fit_material
 from realtime.commands.judging import Judgement, excluded, horizons, judge
@@ -28,7 +29,6 @@ from realtime.commands.recorded import add_stream_options, both_streams
 from realtime.config import EcogTable, WhisperTable, load_config
 from realtime.delay import delays_in_words
 from realtime.errors import UserError
-from realtime.rig_watch import flagged_names
 from realtime.sources.recording import FORMATS
 
 
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=file_to_write, required=True, metavar="MODEL", help="the .safetensors file to write"
     )
     add_stream_options(parser)
+    add_keep_option(parser)
     parser.add_argument(
         "--horizon",
         type=horizon,
@@ -74,9 +75,11 @@ def run(options: argparse.Namespace) -> int:
     facts: dict[str, Any] = {"recordings": recording_facts(options.recordings, calibrations)}
     if any("simulated" in one.ecog.spec.name.lower() for one in calibrations):
         facts["simulated"] = True
+    claimed = None
     if not options.quick:
-        facts["contaminated"] = _contaminated(calibrations, plan)
-    fitted = fit_and_judge(calibrations, embedding, plan, options, facts)
+        facts["contaminated"] = contaminated_names(calibrations, plan)
+        claimed = claimed_of(plan.electrodes(calibrations[0].ecog.spec), facts["contaminated"], keeps(options, config))
+    fitted = fit_and_judge(calibrations, embedding, plan, options, facts, claimed)
     Console(markup=False).print(_table(fitted))
     content = fit_content(fitted.header, fitted.result, fitted.curve, fitted.judgement, fitted.excluded, fitted.seconds)
     content["machine"] = machine_facts()
@@ -90,22 +93,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _contaminated(calibrations: list[Calibration], plan: wiring.EcogPlan) -> list[str]:
-    """Names of the electrodes that record the sound itself, which the model file remembers."""
-    with working("which electrodes record the sound") as progress:
-        result = contamination_of(calibrations, plan, progress)
-    names = flagged_names(result, plan.electrodes(calibrations[0].ecog.spec))
-    if names:
-        say(f"warning: these electrodes record the sound itself, what they follow is no evidence: {', '.join(names)}")
-    return names
-
-
 def fit_and_judge(
     calibrations: list[Calibration],
     embedding: wiring.Embedding,
     plan: wiring.EcogPlan,
     options: argparse.Namespace,
     facts: dict[str, Any],
+    claimed: Mask | None = None,
 ) -> Fitted:
     """The model is written as soon as it is fitted; what follows says how good it is."""
     clock = time.perf_counter()
@@ -125,7 +119,7 @@ def fit_and_judge(
     judgement = None
     if not options.quick:
         try:
-            judgement = judge(material, embedding, fit_config, result)
+            judgement = judge(material, embedding, fit_config, result, claimed)
         except UserError as error:
             say(f"the model is written but not judged: {error}")
     seconds["evaluate"] = time.perf_counter() - clock - seconds["embed"] - seconds["fit"]
@@ -160,14 +154,22 @@ def _table(fitted: Fitted) -> Table:
         others = {name: r for name, r in fitted.judgement.baselines.items() if name != kind}
         columns, key = {**judged, **others}, "r"
     table = Table("electrode", *columns, title=f"the model: {kind}; rows that it was not fitted to")
+    claimed = fitted.judgement.claimed if fitted.judgement is not None else np.ones(len(names), np.bool_)
     for e in np.argsort(-np.nan_to_num(columns[key], nan=-1.0)):
-        table.add_row(names[e], *(_number(values[e]) for values in columns.values()))
-    table.add_row("mean", *(_number(float(np.nanmean(values))) for values in columns.values()))
+        name = names[e] if claimed[e] else f"{names[e]} (records the sound)"
+        table.add_row(name, *(_number(values[e]) for values in columns.values()))
+    words = "mean" if claimed.all() else "mean, without those that record the sound"
+    table.add_row(words, *(_number(_mean_of(values[claimed])) for values in columns.values()))
     return table
 
 
 def _floats(values: list[float | None]) -> Any:
     return np.array([np.nan if r is None else r for r in values])
+
+
+def _mean_of(values: Any) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
 
 
 def _number(value: float) -> str:

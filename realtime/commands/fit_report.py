@@ -47,7 +47,11 @@ def fit_content(
         match = judgement.scores.match
         content |= {
             "found": int(np.sum(judgement.scores.p_fdr < figures.ALPHA)),
-            "mean_r": {"model": _mean(judgement.scores.r), **{k: _mean(r) for k, r in judgement.baselines.items()}},
+            "left_out": [name for name, c in zip(header.electrodes, judgement.claimed, strict=True) if not c],
+            "mean_r": {
+                name: _mean(r[judgement.claimed])
+                for name, r in {"model": judgement.scores.r, **judgement.baselines}.items()
+            },
             "match_mismatch": {"together": number(match.together), "segments": match.segments, "segment_s": 5.0},
             "folds": {"count": judgement.folds, "gap_s": round(judgement.gap_s, 2)},
             "repeated_s": round(judgement.repeated_s, 1),
@@ -113,9 +117,11 @@ def _facts(content: dict[str, Any]) -> dict[str, Any]:
         "seed": training.get("seed", 0),
     }
     if "found" in content:
-        tested = sum(row["r"] is not None for row in content["electrodes"])
+        tested = sum(row["p_fdr"] is not None for row in content["electrodes"])
         match = content["match_mismatch"]
         facts["found"] = f"{content['found']} of {tested} electrodes follow the sound (false discovery rate 5 %)"
+        if content["left_out"]:
+            facts["record the sound"] = f"{', '.join(content['left_out'])}: left out of all claims"
         if match["together"] is not None:
             facts["match-mismatch"] = f"{100 * match['together']:.0f} % of 5 s pairs told apart (chance 50 %)"
     return facts
@@ -145,12 +151,12 @@ def _add_baselines(page: Report, content: dict[str, Any], judgement: Judgement) 
     found = np.nan_to_num(judgement.scores.p_fdr, nan=1.0) < figures.ALPHA
     page.add_heading("Beside simpler accounts")
     page.add_figure(
-        figures.baseline_figure(judgement.scores.r, judgement.baselines, found),
+        figures.baseline_figure(np.where(judgement.claimed, judgement.scores.r, np.nan), judgement.baselines, found),
         "An electrode a point, on the same rows left out. Above the line the model is better.",
     )
     page.add_table(
         [
-            {"": name, "mean r": _mean(r), "mean r, electrodes found": _mean(r[found])}
+            {"": name, "mean r": _mean(r[judgement.claimed]), "mean r, electrodes found": _mean(r[found])}
             for name, r in {"model": judgement.scores.r, **judgement.baselines}.items()
         ],
         "rate: onset strength and onsets a second. untrained: the same Whisper with random weights.",
@@ -176,7 +182,7 @@ def _add_lags(page: Report, content: dict[str, Any], judgement: Judgement) -> No
 
 def _flat(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A table's rows, the best first."""
-    keys = ("name", "r", "r_low", "r_high", "null_p95", "p_fdr", "ceiling", "lag_ms", "match_mismatch")
+    keys = ("name", "claimed", "r", "r_low", "r_high", "null_p95", "p_fdr", "ceiling", "lag_ms", "match_mismatch")
     ordered = sorted(rows, key=lambda row: 2.0 if row["r"] is None else -row["r"])
     return [{**{key: row[key] for key in keys}, **row["baselines"]} for row in ordered]
 

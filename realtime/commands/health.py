@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from realtime.engine import Engine
+from realtime.rig_watch import masked_words
 from realtime.score import NOT_ENOUGH, SILENT, score_words
 from realtime.sources.pump import SILENT_S
 from realtime.telemetry import Latencies, Telemetry
@@ -39,7 +40,19 @@ def health(engine: Engine, seconds: float) -> Group:
         name.append("  a lane has stopped", style="bold red")
     adapting = [Text(line)] if (line := adaptation_line(engine)) else []
     latency = Text(latency_line(engine.telemetry.sound))
-    return Group(name, Text(standing_line(engine)), lanes, latency, *adapting, best_table(engine))
+    rig = [Text(line) for line in rig_lines(engine)]
+    return Group(name, Text(standing_line(engine)), lanes, latency, *adapting, best_table(engine), *rig)
+
+
+def rig_lines(engine: Engine) -> list[str]:
+    """Which electrodes record the sound, and how much was masked so far."""
+    lines = []
+    if engine.rig.contaminated:
+        fate = "left out" if engine.left_out else "kept"
+        lines.append(f"these record the sound itself, {fate}: {', '.join(engine.rig.contaminated)}")
+    if engine.rig.masked.rows:
+        lines.append(f"artefacts: {masked_words(engine.rig.masked.share, engine.settings.electrodes)}")
+    return lines
 
 
 def standing_line(engine: Engine) -> str:
@@ -133,7 +146,9 @@ def _best(engine: Engine) -> list[tuple[str, float]]:
     if score is None or not len(score):
         return []
     r, names = score.data[-1], engine.settings.electrodes
-    known = [k for k in np.argsort(-np.nan_to_num(r, nan=-np.inf), kind="stable") if np.isfinite(r[k])]
+    left_out = engine.left_out
+    order = np.argsort(-np.nan_to_num(r, nan=-np.inf), kind="stable")
+    known = [k for k in order if np.isfinite(r[k]) and names[k] not in left_out]
     return [(names[k], float(r[k])) for k in known[:BEST]]
 
 

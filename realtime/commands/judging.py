@@ -43,7 +43,8 @@ class Judgement:
     """What is known of a fit from rows left out. predicted, observed, bad: (rows, electrodes) of all folds.
 
     baselines: r of each, (electrodes,). ceiling: NaN without repeats. lags_s, profile: see `lag_profile`.
-    repeated_s: how much of the sound had been heard before. gap_s: purged around each fold.
+    repeated_s: how much of the sound had been heard before. gap_s: purged around each fold. claimed: (electrodes,) of
+    which anything is claimed.
     """
 
     scores: Scores
@@ -58,12 +59,14 @@ class Judgement:
     folds: int
     gap_s: float
     repeated_s: float
+    claimed: Mask
 
     def rows(self, electrodes: tuple[str, ...]) -> list[dict[str, Any]]:
         """One JSON row for each electrode."""
         return [
             {
                 **row,
+                "claimed": bool(self.claimed[i]),
                 "ceiling": number(self.ceiling[i]),
                 "lag_ms": number(round(1e3 * self.lags_s[i], 1)),
                 "baselines": {name: number(r[i]) for name, r in self.baselines.items()},
@@ -92,8 +95,16 @@ def gap_rows(embedding: wiring.Embedding, config: FitConfig) -> int:
     return round((embedding.settings.history_s + FILTER_S) / FRAME_S) + lags
 
 
-def judge(material: Material, embedding: wiring.Embedding, config: FitConfig, result: FitResult) -> Judgement:
+def judge(
+    material: Material,
+    embedding: wiring.Embedding,
+    config: FitConfig,
+    result: FitResult,
+    claimed: Mask | None = None,
+) -> Judgement:
     """Fit model and baselines anew inside each fold and score what they predict of the rows left out.
+
+    claimed: (electrodes,) of which anything is claimed; None: all.
 
     Raises UserError where the recordings are too short for that.
     """
@@ -111,7 +122,7 @@ def judge(material: Material, embedding: wiring.Embedding, config: FitConfig, re
     observed, bad = (np.concatenate([getattr(s, name) for s in segments]) for name in ("observed", "bad"))
     shown = predictions.get("model", predictions["ridge"])
     with working("null by shifts and by random phases"):
-        scores = score_predictions(shown, observed, bad, 1 / FRAME_S, config.seed)
+        scores = score_predictions(shown, observed, bad, 1 / FRAME_S, config.seed, claimed)
     profile = lag_profile(result.model.projection, segments, config.ridge.lags)
     return Judgement(
         scores=scores,
@@ -126,6 +137,7 @@ def judge(material: Material, embedding: wiring.Embedding, config: FitConfig, re
         folds=FOLDS,
         gap_s=gap * FRAME_S,
         repeated_s=float(np.sum(source != np.arange(len(source))) * FRAME_S),
+        claimed=np.ones(len(scores.r), np.bool_) if claimed is None else claimed,
     )
 
 

@@ -80,6 +80,8 @@ def open_session(
         config.engine.ring_s,
         config.engine.max_backlog_s,
         config.engine.score_window_s,
+        tuple(header.training.get("contaminated", ())) if header else (),
+        config.ecog.keep_contaminated,
     )
     lanes = (sound, sound_chain), (ecog, ecog_chain)
     engine = Engine(

@@ -64,6 +64,7 @@ class SessionLog:
             return report
         self._journal.close()
         self._content |= {"ended": _now(), "anchors": engine.anchors, "events_dropped": self._journal.dropped}
+        self._content |= {"contaminated": list(engine.rig.contaminated), "left_out": list(engine.left_out)}
         self._save(SETTINGS, self._content)
         self._save(CLOSING, report)
         self._write(CLOSING_TEXT, as_text(report))

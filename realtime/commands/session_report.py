@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from realtime.commands.console import say, working
 from realtime.commands.evaluate import ecog_of, predict_recording
 from realtime.commands.options import file_to_write
 from realtime.commands.recorded_states import recorded_timeline
+from realtime.commands.rig_again import largest_apart, rig_again
 from realtime.commands.session_log import CLOSING, FORMAT, SETTINGS
 from realtime.config import Config
 from realtime.errors import UserError
@@ -36,6 +37,7 @@ from realtime.telemetry import TELEMETRY
 
 R_TOLERANCE = 2e-3
 MS_TOLERANCE = 0.5
+SHARE_TOLERANCE = 1e-3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     if closing is None:
         say(f"{CLOSING} is not there, as after a crash: nothing to compare with")
         return 0
-    rows = list(compared(closing, report))
+    rows = [*compared(closing, report), *rig_compared(closing, report)]
     table = Table("figure", "closing report", "from the recording", "")
     for what, before, now, same in rows:
         table.add_row(what, _words(before), _words(now), "" if same else "differs")
@@ -107,10 +109,17 @@ def repeated(
     hushes = hushed(recording, config.engine.name)
     engine = config.engine.name
     electrodes = content["electrodes"]
-    aligned = _from_sources(recording, config) if from_sources else _from_outlets(recording, engine)
+    rig: dict[str, Any] = {}
+    if from_sources:
+        aligned, rig = _from_sources(recording, config, newest_s, content.get("contaminated", []))
+    else:
+        aligned = _from_outlets(recording, engine)
     aligned = [replace(block, extra={**block.extra, "silent": hushes(block.times)[:, None]}) for block in aligned]
     times = np.concatenate([block.times for block in aligned]) if aligned else np.zeros(0)
+    left_out = content.get("left_out", ())
+    claimed = np.array([name not in left_out for name in electrodes])
     score = Score(window_s=config.engine.score_window_s)
+    score.claimed = claimed
     return {
         "engine": engine,
         "seconds": round(float(np.ptp(times)), 1) if len(times) else 0.0,
@@ -121,6 +130,8 @@ def repeated(
         "scores": {
             name: score_facts(score, state, electrodes) for name, state in scored(score, aligned, timeline).items()
         },
+        "left_out": list(left_out),
+        **({"rig": rig} if rig else {}),
     }
 
 
@@ -177,9 +188,12 @@ def _row_numbers(predicted: RecordedStream, telemetry: RecordedStream | None) ->
     return first + np.round(after_s * ROW_RATE_HZ).astype(np.int64)
 
 
-def _from_sources(recording: Recording, config: Config) -> list[Block]:
+def _from_sources(
+    recording: Recording, config: Config, newest_s: Mapping[str, float], contaminated: list[str]
+) -> tuple[list[Block], dict[str, Any]]:
+    """Aligned blocks, and what the rig's watch would have found."""
     if config.model.file is None:
-        return []
+        return [], {}
     model, header = load_model(config.model.file)
     with working("loading Whisper"):
         embedding = wiring.embedding_for(header, config.whisper)
@@ -188,8 +202,19 @@ def _from_sources(recording: Recording, config: Config) -> list[Block]:
     if config.model.adapt:
         say("the session's model learnt while it ran; from the sources the fitted one predicts")
     delays = wiring.delays_for(config, header)
+    sound, ecog = (_until(s.for_lane(lane), newest_s.get(lane)) for s, lane in ((sound, "sound"), (ecog, "ecog")))
     with working("predicting") as progress:
-        return predict_recording(sound, ecog, config.sound.channel, embedding, model, header, progress, delays)
+        aligned = predict_recording(sound, ecog, config.sound.channel, embedding, model, header, progress, delays)
+    return aligned, rig_again(sound, ecog, config, header, contaminated)
+
+
+def _until(stream: RecordedStream, newest_s: float | None) -> RecordedStream:
+    """Without the rows that came after the engine's last: the recorder goes on for a moment."""
+    if newest_s is None:
+        return stream
+    late = sum(int(np.sum(block.times > newest_s + 1e-6)) for block in to_blocks(stream))
+    kept = len(stream.stamps) - late
+    return replace(stream, data=stream.data[:kept], stamps=stream.stamps[:kept], lanes={})
 
 
 def _samples(recording: Recording, config: Config, newest_s: Mapping[str, float]) -> dict[str, dict[str, int]]:
@@ -253,6 +278,21 @@ def compared(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tupl
         yield f"{state}: mean r", mean_a, mean_b, same and apart <= R_TOLERANCE
         a, b = scores["null_max_p95"], again["null_max_p95"]
         yield f"{state}: null", a, b, (a is None) == (b is None) and abs((a or 0.0) - (b or 0.0)) <= R_TOLERANCE
+
+
+def rig_compared(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any, bool]]:
+    """As `compared`, of masks and contamination, where both reports tell of them."""
+    if "rig" not in before or "rig" not in now:
+        return
+    share, r = largest_apart(before["rig"], now["rig"])
+    a, b = (float(np.mean(list(one["rig"]["masked"]["share"].values()))) for one in (before, now))
+    yield "share masked, mean", a, b, share <= SHARE_TOLERANCE
+    c, d = (_largest((one["rig"]["contamination"] or {"r": []})["r"]) for one in (before, now))
+    yield "r with the sound, largest", c, d, r <= R_TOLERANCE
+
+
+def _largest(values: Sequence[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def _words(value: Any) -> str:

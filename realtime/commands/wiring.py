@@ -150,6 +150,7 @@ def ecog_lane(spec: Spec, plan: EcogPlan, baseline: tuple[Any, Any] | None = Non
         pairs=plan.pairs(spec) if bipolar else None,
         baseline=baseline,
         fill_s=FILL_S,
+        artefact_sd=plan.artefact_sd,
     )
     picked = Pick([spec.channels.index(label) for label in channels])
     return Chain([("pick", picked), *delay_stages(plan.delay_s), *zip(chain.names, chain.stages, strict=True)])

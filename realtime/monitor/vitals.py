@@ -44,6 +44,7 @@ class Settings:
     warning: str = ""
     positions: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of electrodes: 2 or 3 coordinates
     contaminated: tuple[str, ...] = ()  # electrodes that pick up the sound itself
+    left_out: tuple[str, ...] = ()  # those of them that no claim is made of
     accepts_commands: bool = False
     adaptation: bool | None = None  # None: not told
     recording: Recording | None = None
@@ -92,6 +93,7 @@ def read_settings(event: Event) -> Settings:
         warning=str(event.get("warning") or ""),
         positions=_positions(event),
         contaminated=tuple(_names(event.get("contaminated"))),
+        left_out=tuple(_names(event.get("left_out", event.get("contaminated")))),
         accepts_commands=event.get("accepts_commands") is True,
         adaptation=_switch(event.get("adaptation")),
         recording=_recording(event.get("recording")),

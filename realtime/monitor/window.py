@@ -256,7 +256,7 @@ class Window(QWidget):
             self.commander.hear(event)
 
     def scores(self) -> tuple[tuple[str, ...], Floats, float]:
-        """Electrode names, running r of each (NaN: not yet known) and r of the null's band.
+        """Electrode names, running r of each (NaN: not yet known, or left out of claims) and r of the null's band.
 
         Silence is not scored: while it lasts, these are what was known last.
         """
@@ -265,6 +265,7 @@ class Window(QWidget):
         newest = (
             dict(zip(score.channels, score.known(LAST_KNOWN_S, beside=NULL), strict=True)) if score is not None else {}
         )
+        newest |= dict.fromkeys(self.client.settings.left_out, np.nan)
         return names, np.array([newest.get(name, np.nan) for name in names]), float(newest.get(NULL, np.nan))
 
     def draw(self) -> None:
