@@ -20,7 +20,7 @@ from encoders.lstm_attention import FRAME_RATE_HZ, LstmAttentionConfig, remember
 from encoders.ridge import LaggedRidge, fit_ridge
 from encoders.training import Aligned, FitConfig, masked_loss, masked_r, mean_r, split
 from encoders.trust import trust
-from realtime.block import Floats, Mask, regular
+from realtime.block import Floats, regular
 
 AHEAD = 10  # rows after a row that its linear path reads: 0.2 s
 SEGMENT = 250  # rows that attention spans: 5 s
@@ -92,9 +92,7 @@ def fit_reference(
     train, held_out = split(segments, config.validation, gap)
     ridge = _ridge(train, config)
     network, epochs = _train(train, held_out, ridge, config, lambda share: tell(0.5 * share))
-    whole, linear, observed, good = _predicted(network, held_out, ridge)
-    shares = trust(linear, whole, observed, good, config.trust_errors)
-    r = masked_r(linear + (shares * (whole - linear)).astype(np.float32), observed, good)
+    shares, r = _trusted(network, held_out, ridge, config)
     ridge = _ridge(segments, config, ridge)
     again = replace(config, epochs=epochs)
     network, _ = _train(segments, [], ridge, again, lambda share: tell(0.5 + 0.5 * share))
@@ -135,15 +133,17 @@ def _whole(network: Bidirectional, frames: Floats, linear: Floats) -> Floats:
     return out
 
 
-def _predicted(
-    network: Bidirectional, segments: Sequence[Aligned], ridge: LaggedRidge
-) -> tuple[Floats, Floats, Floats, Mask]:
-    """Of all rows: predictions, linear path, observed, and which of them are good, each (T, E)."""
+def _trusted(
+    network: Bidirectional, segments: Sequence[Aligned], ridge: LaggedRidge, config: FitConfig
+) -> tuple[Doubles, Doubles]:
+    """(E,) shares of what the network adds, and r of the ridge with these shares added."""
     inputs = [_inputs(s.embeddings, ridge) for s in segments]
     whole = np.concatenate([_whole(network, *one) for one in inputs])
+    linear = np.concatenate([rows for _, rows in inputs])
     observed = np.concatenate([s.observed for s in segments])
     good = np.concatenate([~s.bad for s in segments]) & np.isfinite(observed)
-    return whole, np.concatenate([linear for _, linear in inputs]), observed, good
+    shares = trust(linear, whole, observed, good, config.trust_errors)
+    return shares, masked_r(linear + (shares * (whole - linear)).astype(np.float32), observed, good)
 
 
 def _train(
@@ -182,8 +182,7 @@ def _train(
         return float(np.mean(losses))
 
     def validation_r() -> float:
-        whole, _, observed, ok = _predicted(mean, held_out, ridge)
-        return mean_r(masked_r(whole, observed, ok))
+        return mean_r(_trusted(mean, held_out, ridge, config)[1])
 
     history = best_epoch(mean, epoch, validation_r if held_out else None, config.epochs, config.patience, tell)
     return mean, max(range(len(history)), key=lambda i: history[i]["validation_r"])

@@ -163,7 +163,7 @@ def learn_lstm(
 ) -> Trained:
     """Train from the ridge on, stop where held-out rows say, and give each electrode the share that helps it there."""
     stage, history = train_lstm(train, held_out, ridge, config, tell)
-    shares = _shares(stage, ridge, held_out, config)
+    shares, _ = _trusted(stage, ridge, held_out, config)
     give(stage.model, ridge.intercept, shares)
     return Trained(stage, shares, max(range(len(history)), key=lambda i: history[i]["validation_r"]), history)
 
@@ -181,15 +181,18 @@ def refit_lstm(
     return stage
 
 
-def _shares(
+def _trusted(
     stage: LstmAttentionStage, ridge: LaggedRidge, held_out: Sequence[Aligned], config: FitConfig
-) -> npt.NDArray[np.float64]:
-    if config.trust_errors < 0:
-        return np.ones(ridge.weights.shape[2])
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """(E,) shares of what the LSTM adds, and r of the ridge with these shares added."""
     x = [regular(s.embeddings, FRAME_RATE_HZ) for s in held_out]
     linear, full = (np.concatenate([model.layer(block).data for block in x]) for model in (ridge, stage))
-    good = np.concatenate([~s.bad & np.isfinite(s.observed) for s in held_out])
-    return trust(linear, full, np.concatenate([s.observed for s in held_out]), good, config.trust_errors)
+    observed = np.concatenate([s.observed for s in held_out])
+    good = np.concatenate([~s.bad for s in held_out]) & np.isfinite(observed)
+    if config.trust_errors < 0:
+        return np.ones(linear.shape[1]), masked_r(full, observed, good)
+    shares = trust(linear, full, observed, good, config.trust_errors)
+    return shares, masked_r(linear + (shares * (full - linear)).astype(np.float32), observed, good)
 
 
 def winner(validation: dict[str, npt.NDArray[np.float64]], config: FitConfig) -> Kind:
@@ -265,9 +268,9 @@ def train_lstm(
 ) -> tuple[LstmAttentionStage, list[dict[str, float]]]:
     """Train on random crops, from the ridge's solution on, which is what the model predicts before its first epoch.
 
-    Keeps the weights of the epoch with the best mean r on held_out (the ridge's own among them) and stops
-    `patience` epochs after it; with nothing held out, runs all epochs. Returns the stage and, per epoch from
-    epoch 0 (the ridge's), its loss and validation_r.
+    Keeps the weights of the epoch with the best mean r on held_out, each electrode given its share (the ridge's own
+    among them), and stops `patience` epochs after it; with nothing held out, runs all epochs. Returns the stage,
+    which gives every electrode all, and, per epoch from epoch 0 (the ridge's), its loss and validation_r.
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
@@ -280,7 +283,7 @@ def train_lstm(
     history = best_epoch(
         descent.mean,
         lambda: _epoch(model, crops, descent, rng, config.correlation_weight),
-        (lambda: mean_r(score(stage, held_out))) if held_out else None,
+        (lambda: mean_r(_trusted(stage, ridge, held_out, config)[1])) if held_out else None,
         config.epochs,
         config.patience,
         tell,

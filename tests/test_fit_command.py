@@ -100,15 +100,20 @@ def test_the_lstm_is_judged_by_lstms_of_the_folds(
     fitted: tuple[Path, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = fitted[0]
-    monkeypatch.setattr(fit_command, "FitConfig", partial(FitConfig, ridge=SMALL, epochs=2, margin=-1.0))
+    monkeypatch.setattr(
+        fit_command, "FitConfig", partial(FitConfig, ridge=SMALL, epochs=2, margin=-1.0, trust_errors=-1.0)
+    )
     words = ["fit", folder / "calibration", "--config", folder / "rig.toml", "--out", folder / "lstm.safetensors"]
-    assert main([str(word) for word in (*words, "--horizon", "auto")]) == 0
+    assert main([str(word) for word in (*words, "--horizon", "auto", "--acausal")]) == 0
     found = json.loads((folder / "lstm.json").read_text())
     assert found["model"] == "lstm_attention"
     assert found["horizon_s"] == found["horizons"]["recommended_s"]
     assert found["electrodes"][3]["r"] != found["electrodes"][3]["baselines"]["ridge"]
     assert found["electrodes"][3]["r"] > 0.3
     assert len(found["history"]) == 3
+    assert len(found["acausal"]["r"]) == 6
+    assert found["acausal"]["r"][3] > 0.3
+    assert "reads both ways" in (folder / "lstm.html").read_text()
 
 
 def test_a_second_run_reads_its_embeddings_and_gives_the_same_model(

@@ -41,7 +41,7 @@ def fit_lstm_fold(
     try:
         shape = LstmAttentionConfig(attention_s=ATTENTION_S if kind == "lstm_attention" else 1 / FRAME_RATE_HZ)
         one_frame = RidgeConfig(components=LAGGED.components, lags=1, lag_functions=1, gap_frames=25)
-        config = FitConfig(ridge=one_frame, lstm=shape, epochs=epochs, patience=5)
+        config = FitConfig(ridge=one_frame, lstm=shape, epochs=epochs, patience=5, trust_errors=-1.0)
         runs = _runs(features, heard, fold.training)
         learnt, held_out = _split(runs)
         ridge = fit_ridge(

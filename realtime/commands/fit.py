@@ -18,6 +18,7 @@ from encoders.model_file import ModelHeader, model_hash, save_model
 from encoders.training import FitConfig, FitResult
 from realtime.block import Mask
 from realtime.commands import wiring
+from realtime.commands.causality import cost_of_causality
 from realtime.commands.claims import add_keep_option, claimed_of, contaminated_names, keeps
 from realtime.commands.console import machine_facts, say, working
 from realtime.commands.fit_report import fit_content, fit_page
@@ -48,13 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same model on one machine")
     parser.add_argument("--quick", action="store_true", help="the model alone: no baselines, no null, no report")
+    parser.add_argument(
+        "--acausal",
+        action="store_true",
+        help="also fit the offline, bidirectional form, for comparison: what causality costs",
+    )
     parser.add_argument("--report", type=file_to_write, metavar="FILE", help="the page to write (default: MODEL.html)")
     parser.add_argument("--json", type=file_to_write, metavar="FILE", help="its figures (default: MODEL.json)")
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """All that a fit found, for the report. curve, judgement: None where not asked for or not possible."""
+    """All that a fit found, for the report. curve, judgement, acausal: None where not asked for or not possible."""
 
     header: ModelHeader
     result: FitResult
@@ -62,6 +68,7 @@ class Fitted:
     judgement: Judgement | None
     excluded: list[dict[str, Any]]
     seconds: dict[str, float]
+    acausal: dict[str, Any] | None = None
 
 
 def run(options: argparse.Namespace) -> int:
@@ -83,6 +90,8 @@ def run(options: argparse.Namespace) -> int:
     Console(markup=False).print(_table(fitted))
     content = fit_content(fitted.header, fitted.result, fitted.curve, fitted.judgement, fitted.excluded, fitted.seconds)
     content["machine"] = machine_facts()
+    if fitted.acausal:
+        content["acausal"] = fitted.acausal
     if not options.quick or options.json:
         path = options.json or options.out.with_suffix(".json")
         path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -122,10 +131,11 @@ def fit_and_judge(
             judgement = judge(material, embedding, fit_config, result, claimed)
         except UserError as error:
             say(f"the model is written but not judged: {error}")
+    acausal = cost_of_causality(material, fit_config, result) if options.acausal else None
     seconds["evaluate"] = time.perf_counter() - clock - seconds["embed"] - seconds["fit"]
     segments = material.segments(fit_config.horizon_s)
     bad = np.concatenate([s.bad for s in segments])
-    return Fitted(header, result, curve, judgement, excluded(bad, header.electrodes, plan), seconds)
+    return Fitted(header, result, curve, judgement, excluded(bad, header.electrodes, plan), seconds, acausal)
 
 
 def _with_horizon(config: FitConfig, asked_s: float | None, curve: HorizonCurve | None) -> FitConfig:
