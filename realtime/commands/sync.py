@@ -175,7 +175,7 @@ class _Kept:
                 self._offsets.append((self._rows, self.inlet.time_correction()))
         data, stamps = self.inlet.pull(0.05)
         if len(stamps):
-            self._data.append(data[:, self._number])
+            self._data.append(data[:, self._number].copy())  # the next pull overwrites it
             self._stamps.append(stamps)
             self._rows += len(stamps)
 
