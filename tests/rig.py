@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy.signal import resample_poly
 
 from encoders.model_file import ModelHeader, save_model
 from encoders.projection import fit_projection
@@ -50,6 +52,15 @@ def small_recording(seconds: float, prefix: str) -> Recording:
             for name, (spec, data, type) in streams.items()
         }
     )
+
+
+def with_sound_in_the_cable(recording: Recording, electrode: str) -> Recording:
+    """The recording with the stimulus's sound in one electrode, half as large as its noise."""
+    sound, ecog = recording.streams["sound"], recording.streams["ecog"]
+    heard = resample_poly(np.asarray(sound.data[:, 1]), 20, 441)[: len(ecog.data)]
+    data = np.array(ecog.data)
+    data[: len(heard), ecog.spec.channels.index(electrode)] += (10 * heard / heard.std()).astype(np.float32)
+    return replace(recording, streams={"sound": sound, "ecog": replace(ecog, data=data)})
 
 
 def small_model(folder: Path, recording: Recording, embedding: wiring.Embedding) -> Path:

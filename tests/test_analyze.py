@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 from pathlib import Path
@@ -15,8 +16,10 @@ from encoders.phones import PhoneAlignment
 from encoders.repeats import find_repeats
 from realtime.block import Spec
 from realtime.cli import main
-from realtime.commands import analysis_layers
+from realtime.commands import analysis_layers, analyze
+from realtime.commands.analysis_data import load_patients
 from realtime.sources.recording import RecordedStream, Recording, save_folder
+from tests.rig import small_recording, with_sound_in_the_cable
 
 ROW_HZ = 50.0
 
@@ -237,3 +240,18 @@ def test_anatomy_of_two_patients(session: Path, tmp_path: Path, capsys: pytest.C
     assert held
     assert set(held) == {"1.0"}  # the second patient is the first one again
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_an_electrode_that_records_the_sound_is_left_out(tmp_path: Path, keep: bool) -> None:
+    save_folder(with_sound_in_the_cable(small_recording(50.0, "cable"), "A2"), tmp_path / "cable")
+    parser = argparse.ArgumentParser()
+    analyze.add_arguments(parser)
+    words = [str(tmp_path / "cable"), "--out", str(tmp_path), "--sound", "cable sound", "--channel", "stimulus"]
+    words += ["--ecog", "cable ecog", *(["--keep-contaminated"] if keep else [])]
+    (patient,) = load_patients(parser.parse_args(words), None)
+    assert patient.recordings[0].contaminated == ("A2",)
+    assert patient.left_out == (() if keep else ("A2",))
+    bad = np.concatenate([segment.bad for segment in patient.segments()])
+    assert bad[:, 1].all() == (not keep)
+    assert bad[:, 0].mean() < 0.1

@@ -16,11 +16,15 @@ from scipy.signal import butter, sosfiltfilt
 from encoders.model_file import load_model, read_model
 from encoders.ridge import RidgeConfig
 from encoders.training import FitConfig
+from realtime.artefacts import Artefacts
+from realtime.block import Spec
 from realtime.cli import main
-from realtime.commands import embedding_cache, judging
+from realtime.commands import embedding_cache, judging, wiring
 from realtime.commands import fit as fit_command
+from realtime.config import load_config
+from realtime.errors import UserError
 from realtime.sources.recording import Recording, save_folder
-from tests.rig import ECOG_HZ, SOUND_HZ, small_recording
+from tests.rig import ECOG_HZ, SOUND_HZ, small_recording, with_sound_in_the_cable
 
 SECONDS = 60.0
 CONFIG = """
@@ -30,6 +34,7 @@ channel = "stimulus"
 [ecog]
 name = "fit ecog"
 exclude = ["AUX"]
+artefact_sd = 12.5
 [whisper]
 model = "tiny.en"
 layer = 2
@@ -60,7 +65,8 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit_command, "FitConfig", partial(FitConfig, ridge=SMALL, epochs=1, margin=1.0))
         patch.setattr(judging, "FOLDS", 3)
-        save_folder(following(small_recording(SECONDS, "fit"), electrode=3), folder / "calibration")
+        source = with_sound_in_the_cable(small_recording(SECONDS, "fit"), "A2")
+        save_folder(following(source, electrode=3), folder / "calibration")
         (folder / "rig.toml").write_text(CONFIG)
         model = folder / "patient.safetensors"
         words = ["fit", folder / "calibration", "--config", folder / "rig.toml", "--out", model]
@@ -77,8 +83,43 @@ def test_the_following_electrode_is_found(fitted: tuple[Path, Path, dict[str, An
     assert best["r_low"] < best["r"] < best["r_high"]
     assert 0 <= best["lag_ms"] <= 360
     assert set(best["baselines"]) == {"ridge", "spectrogram", "rate", "untrained"}
-    assert all(row["r"] < best["r"] for row in report["electrodes"] if row is not best)
+    assert all(row["r"] < best["r"] for row in report["electrodes"] if row is not best and row["claimed"])
     assert report["mean_r"]["model"] == report["mean_r"]["ridge"]
+
+
+def test_the_electrode_that_records_the_sound_is_left_out_of_claims(
+    fitted: tuple[Path, Path, dict[str, Any]], tmp_path: Path, capsys: Any
+) -> None:
+    folder, model, report = fitted
+    rows = {row["name"]: row for row in report["electrodes"]}
+    assert report["training"]["contaminated"] == report["left_out"] == ["A2"]
+    assert [name for name, row in rows.items() if not row["claimed"]] == ["A2"]
+    assert rows["A2"]["p_fdr"] is None
+    assert report["mean_r"]["model"] == pytest.approx(np.mean([row["r"] for row in rows.values() if row["claimed"]]))
+    assert report["found"] == sum(row["p_fdr"] is not None and row["p_fdr"] < 0.05 for row in rows.values())
+    assert "A2: left out of all claims" in (folder / "patient.html").read_text()
+    words = ["evaluate", str(folder / "calibration"), "--model", str(model), "--channel", "stimulus"]
+    assert main([*words, "--json", str(tmp_path / "left.json")]) == 0
+    assert "A2 (records the sound)" in capsys.readouterr().out
+    assert main([*words, "--json", str(tmp_path / "kept.json"), "--keep-contaminated"]) == 0
+    left, kept = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("left", "kept"))
+    assert (left["left_out"], kept["left_out"]) == (["A2"], [])
+    assert left["contaminated"] == kept["contaminated"] == ["A2"]
+    assert left["electrodes"][1]["p_fdr"] is None
+    assert kept["electrodes"][1]["p_fdr"] is not None
+
+
+def test_the_model_remembers_the_artefacts_threshold(fitted: tuple[Path, Path, dict[str, Any]]) -> None:
+    folder, model, _ = fitted
+    _, header = load_model(model)
+    plan = wiring.plan_for(load_config(folder / "rig.toml"), header)
+    assert plan.artefact_sd == header.ecog["artefact_sd"] == 12.5
+    spec = Spec("e", header.rate_hz, header.channels)
+    (stage,) = (one for one in wiring.ecog_lane(spec, plan).stages if isinstance(one, Artefacts))
+    assert stage.threshold_sd == 12.5
+    (folder / "other.toml").write_text(CONFIG.replace("artefact_sd = 12.5", "artefact_sd = 10"))
+    with pytest.raises(UserError, match=r"artefact_sd = 10.0, but the model was fitted with 12.5"):
+        wiring.plan_for(load_config(folder / "other.toml"), header)
 
 
 def test_the_report_says_what_trust_needs(fitted: tuple[Path, Path, dict[str, Any]]) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.io import wavfile
-from scipy.signal import resample_poly
 
 from realtime.block import Spec
 from realtime.cli import main
@@ -20,7 +18,7 @@ from realtime.commands.session_log import CLOSING, CLOSING_TEXT, EVENTS, SETTING
 from realtime.sinks.lsl import Outlet
 from realtime.sources.lsl import local_clock
 from realtime.sources.recording import Recording, load_recording
-from tests.rig import TABLE, await_state, replaying, small_model, small_recording, speech
+from tests.rig import TABLE, await_state, replaying, small_model, small_recording, speech, with_sound_in_the_cable
 
 SECONDS = 75.0
 IN_THE_CABLE = "A2"
@@ -67,15 +65,6 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mark.start()
         assert main([*words, "--seconds", str(SECONDS - 5)]) == 0
     return folder / "log"
-
-
-def with_sound_in_the_cable(recording: Recording, electrode: str) -> Recording:
-    """The recording with the stimulus's sound in one electrode, half as large as its noise."""
-    sound, ecog = recording.streams["sound"], recording.streams["ecog"]
-    heard = resample_poly(sound.data[:, 1], 20, 441)[: len(ecog.data)]
-    data = np.array(ecog.data)
-    data[: len(heard), ecog.spec.channels.index(electrode)] += (10 * heard / heard.std()).astype(np.float32)
-    return replace(recording, streams={"sound": sound, "ecog": replace(ecog, data=data)})
 
 
 def _mark(replay: object, markers: Outlet) -> None:
