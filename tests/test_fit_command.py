@@ -141,9 +141,8 @@ def test_the_lstm_is_judged_by_lstms_of_the_folds(
     fitted: tuple[Path, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = fitted[0]
-    monkeypatch.setattr(
-        fit_command, "FitConfig", partial(FitConfig, ridge=SMALL, epochs=2, margin=-1.0, trust_errors=-1.0)
-    )
+    settings = partial(FitConfig, ridge=SMALL, epochs=2, margin=-1.0, trust_errors=-1.0, validation=0.15)
+    monkeypatch.setattr(fit_command, "FitConfig", settings)
     words = ["fit", folder / "calibration", "--config", folder / "rig.toml", "--out", folder / "lstm.safetensors"]
     assert main([str(word) for word in (*words, "--horizon", "auto", "--acausal")]) == 0
     found = json.loads((folder / "lstm.json").read_text())
