@@ -37,6 +37,8 @@ def engine(score: Block | None, lost: int = 0) -> Any:
         clocks=lambda: {"sound": clock, "ecog": clock},
         score=score,
         failed=threading.Event(),
+        left_out=(),
+        rig=SimpleNamespace(contaminated=[], masked=SimpleNamespace(rows=0)),
         facts_now={"recording": {"on": True, "bytes": 12_300_000, "free_bytes": 45e9}},
     )
 

@@ -196,7 +196,7 @@ def test_rows_are_again_those_of_an_unbroken_run(lane: str, fault: str) -> None:
     assert apart[since > SETTLES_S[lane][fault]].max() < TOLERANCE_SD
 
 
-LAGS, FORGETS_S = 20, 1.0  # of the ridge; and in which this LSTM's state is another's
+LAGS, FORGETS_S = 20, 1.0  # of the ridge; and in which this LSTM, without units of long memory, forgets
 
 
 @pytest.mark.parametrize("kind", ["ridge", "lstm"])
@@ -223,6 +223,6 @@ def brain_model(kind: str) -> LaggedRidge | LstmAttentionStage:
         weights = rng.normal(size=(LAGS, 16, 6)).astype(np.float32)
         return LaggedRidge(projection, weights, np.zeros(6, np.float32), horizon_s=0.04)
     torch.manual_seed(0)
-    network = LstmAttention(LstmAttentionConfig(components=16, electrodes=6, hidden=24))
+    network = LstmAttention(LstmAttentionConfig(components=16, electrodes=6, hidden=24, remembers=False))
     torch.nn.init.normal_(network.readout.weight)
     return LstmAttentionStage(network, projection)
