@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +18,7 @@ from realtime.config import Config
 from realtime.masked import Masked
 from realtime.offline import read_pieces, through
 from realtime.rig_watch import contamination_facts, masked_facts
-from realtime.sources.recording import RecordedStream
+from realtime.sources.recording import RecordedStream, Recording
 
 
 def rig_again(
@@ -38,6 +40,21 @@ def rig_again(
         "masked": masked_facts(masked, minutes, header.electrodes),
         "contamination": contamination_facts(result, header.electrodes),
     }
+
+
+def rig_told(recording: Recording, engine: str, electrodes: Sequence[str], contaminated: list[str]) -> dict[str, Any]:
+    """As `rig_again`, from what the engine told in its status: minutes whose shares are rounded. Empty without any."""
+    told = [json.loads(text) for _, text in recording.markers.get(f"{engine}.status", ())]
+    minutes = [{k: event[k] for k in ("minute", "rows", "share")} for event in told if event["event"] == "masked"]
+    found = [event for event in told if event["event"] == "contamination"]
+    if not minutes and not found:
+        return {}
+    rows = sum(minute["rows"] for minute in minutes)
+    total = sum((minute["rows"] * np.array(minute["share"]) for minute in minutes), np.zeros(len(electrodes)))
+    share = dict(zip(electrodes, np.round(total / max(1, rows), 4).tolist(), strict=True))
+    facts = {key: found[-1][key] for key in ("contaminated", "r", "z", "seconds")} if found else None
+    masked = {"rows": rows, "share": share, "minutes": minutes}
+    return {"contaminated": contaminated, "masked": masked, "contamination": facts}
 
 
 def largest_apart(before: dict[str, Any], now: dict[str, Any]) -> tuple[float, float]:

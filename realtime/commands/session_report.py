@@ -23,7 +23,7 @@ from realtime.commands.console import say, working
 from realtime.commands.evaluate import ecog_of, predict_recording
 from realtime.commands.options import file_to_write
 from realtime.commands.recorded_states import recorded_timeline
-from realtime.commands.rig_again import largest_apart, rig_again
+from realtime.commands.rig_again import largest_apart, rig_again, rig_told
 from realtime.commands.session_log import CLOSING, FORMAT, SETTINGS
 from realtime.config import Config
 from realtime.errors import UserError
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     if closing is None:
         say(f"{CLOSING} is not there, as after a crash: nothing to compare with")
         return 0
-    rows = [*compared(closing, report), *rig_compared(closing, report)]
+    rows = [*compared(closing, report), *(rig_compared(closing, report) if options.from_sources else ())]
     table = Table("figure", "closing report", "from the recording", "")
     for what, before, now, same in rows:
         table.add_row(what, _words(before), _words(now), "" if same else "differs")
@@ -109,11 +109,11 @@ def repeated(
     hushes = hushed(recording, config.engine.name)
     engine = config.engine.name
     electrodes = content["electrodes"]
-    rig: dict[str, Any] = {}
+    contaminated = content.get("contaminated", [])
     if from_sources:
-        aligned, rig = _from_sources(recording, config, newest_s, content.get("contaminated", []))
+        aligned, rig = _from_sources(recording, config, newest_s, contaminated)
     else:
-        aligned = _from_outlets(recording, engine)
+        aligned, rig = _from_outlets(recording, engine), rig_told(recording, engine, electrodes, contaminated)
     aligned = [replace(block, extra={**block.extra, "silent": hushes(block.times)[:, None]}) for block in aligned]
     times = np.concatenate([block.times for block in aligned]) if aligned else np.zeros(0)
     left_out = content.get("left_out", ())
