@@ -140,7 +140,8 @@ def _glass(report: Report, patient: str, xyz: Doubles, values: Doubles, title: s
         values, xyz, node_size=30, node_cmap="viridis", node_vmin=low, node_vmax=high if high > low else low + 1e-6,
         display_mode="lyrz", figure=figure, axes=(0.0, 0.0, 0.92, 1.0), colorbar=True,
     )  # fmt: skip
-    report.add_figure(figure, f"{title} on a glass brain, MNI space ({patient}). Colours: {unit}.")
+    figure.axes[-1].set_ylabel(unit)  # the colour bar, which nilearn adds last
+    report.add_figure(figure, f"{title} on a glass brain, MNI space ({patient}).")
     return True
 
 
