@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.signal import butter, sosfiltfilt
 
-from encoders.model_file import load_model, read_model
+from encoders.model_file import load_model, read_model, save_model
 from encoders.ridge import RidgeConfig
 from encoders.training import FitConfig
 from realtime.artefacts import Artefacts
@@ -34,7 +34,6 @@ channel = "stimulus"
 [ecog]
 name = "fit ecog"
 exclude = ["AUX"]
-artefact_sd = 12.5
 [whisper]
 model = "tiny.en"
 layer = 2
@@ -111,15 +110,18 @@ def test_the_electrode_that_records_the_sound_is_left_out_of_claims(
 
 def test_the_model_remembers_the_artefacts_threshold(fitted: tuple[Path, Path, dict[str, Any]]) -> None:
     folder, model, _ = fitted
-    _, header = load_model(model)
-    plan = wiring.plan_for(load_config(folder / "rig.toml"), header)
-    assert plan.artefact_sd == header.ecog["artefact_sd"] == 12.5
-    spec = Spec("e", header.rate_hz, header.channels)
-    (stage,) = (one for one in wiring.ecog_lane(spec, plan).stages if isinstance(one, Artefacts))
-    assert stage.threshold_sd == 12.5
-    (folder / "other.toml").write_text(CONFIG.replace("artefact_sd = 12.5", "artefact_sd = 10"))
-    with pytest.raises(UserError, match=r"artefact_sd = 10.0, but the model was fitted with 12.5"):
-        wiring.plan_for(load_config(folder / "other.toml"), header)
+    brain, header = load_model(model)
+    assert header.ecog["artefact_sd"] == 10.0
+    asked = folder / "asked.toml"
+    asked.write_text(CONFIG.replace('exclude = ["AUX"]', 'exclude = ["AUX"]\nartefact_sd = 12.5'))
+    with pytest.raises(UserError, match=r"artefact_sd = 12.5, but the model was fitted with 10.0"):
+        wiring.plan_for(load_config(asked), header)
+    kept = wiring.EcogPlan.of(load_config(asked).ecog).facts()
+    save_model(folder / "other.safetensors", brain, replace(header, ecog={**header.ecog, **kept}))
+    _, again = load_model(folder / "other.safetensors")
+    for plan in (wiring.EcogPlan.fitted(again), wiring.plan_for(load_config(asked), again)):
+        lane = wiring.ecog_lane(Spec("e", header.rate_hz, header.channels), plan)
+        assert [one.threshold_sd for one in lane.stages if isinstance(one, Artefacts)] == [12.5]
 
 
 def test_the_report_says_what_trust_needs(fitted: tuple[Path, Path, dict[str, Any]]) -> None:
