@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.analysis.regions import LEAST_REGIONS, left_out_agreement, region_effects
+from realtime.commands.analysis_page import told
 from realtime.commands.analysis_setup import Setup
 from realtime.commands.analysis_store import Result
 from realtime.commands.report import Report, new_figure
@@ -23,8 +24,7 @@ def draw(patient: str, result: Result, _setup: Setup, report: Report) -> Rows:
     """Add where the electrodes lie to the report; returns its numbers."""
     report.add_heading(f"Anatomy: {patient}")
     facts, arrays = result.facts, result.arrays
-    if "too_little" in facts:
-        report.add_text(f"Too little data: {facts['too_little']}.")
+    if not told(facts, report):
         return []
     names, distance = list(facts["electrodes"]), arrays["distance"]
     if facts["no_atlas"]:

@@ -20,9 +20,10 @@ from encoders.evaluation import benjamini_hochberg, correlation
 from realtime.block import Floats
 from realtime.commands.analysis_data import Patient, heard, segments_key
 from realtime.commands.analysis_features import Family, features_of, observed_file
-from realtime.commands.analysis_layers import BLOCK_ROWS, DRAWS, LEAST_S, too_little
+from realtime.commands.analysis_layers import BLOCK_ROWS, DRAWS
 from realtime.commands.analysis_setup import Setup
 from realtime.commands.analysis_store import Result, Store
+from realtime.commands.analysis_time import facts_of
 from realtime.commands.console import working
 
 Doubles = npt.NDArray[np.float64]
@@ -36,16 +37,10 @@ Q = 0.05
 def compute(patient: Patient, setup: Setup, store: Store) -> Result:
     """Weights over lags, what masking each costs, latencies where that is shown, and what attention peaks fall on."""
     segments = patient.segments(with_sound=True)
-    seconds = sum(len(s.times) for s in segments) / 50.0
     whisper, layer = setup.whispers[0], setup.streaming.layer
-    facts: dict[str, Any] = {
-        "seconds": round(seconds, 1),
-        "electrodes": patient.electrodes,
-        "embedding": f"{whisper.name} causal, layer {layer}",
-        "epochs": setup.epochs,
-    }
-    if seconds < 2 * LEAST_S:
-        return Result({**facts, "too_little": too_little(seconds, 2 * LEAST_S)})
+    facts = facts_of(patient, segments, setup)
+    if "too_little" in facts:
+        return Result(facts)
     speech, words = _spoken(patient)
     spoken = [[one.phones if one else None, some] for one, some in zip(speech, words, strict=True)]
     key = [VERSION, segments_key(segments), setup.facts(), setup.epochs, str(LAGGED), spoken]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from realtime.commands.analysis_attention import RECOVERED, Q
+from realtime.commands.analysis_page import told
 from realtime.commands.analysis_setup import Setup
 from realtime.commands.analysis_store import Result
 from realtime.commands.report import Report, new_figure
@@ -19,12 +20,7 @@ def draw(patient: str, result: Result, _setup: Setup, report: Report) -> Rows:
     """Add the part to the report; returns its numbers."""
     report.add_heading(f"Attention in time: {patient}")
     facts, arrays = result.facts, result.arrays
-    if "too_little" in facts:
-        report.add_text(f"Too little data: {facts['too_little']}.")
-        return []
-    for name, reason in facts["failed"].items():
-        report.add_text(f"Not computed: {name}: {reason}. Run the command again to try once more.")
-    if facts["failed"]:
+    if not told(facts, report) or facts["failed"]:
         return []
     names = list(facts["electrodes"])
     _words(facts, arrays, report)

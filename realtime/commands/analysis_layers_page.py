@@ -9,6 +9,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from encoders.analysis.layers import DEPTHS, confusion, depth_of
+from realtime.commands.analysis_page import told
 from realtime.commands.analysis_setup import Setup, Truth
 from realtime.commands.analysis_store import Result
 from realtime.commands.report import Report, new_figure
@@ -23,13 +24,10 @@ def draw(patient: str, result: Result, setup: Setup, report: Report) -> Rows:
     """Add the part to the report; returns its numbers, one row for each electrode and feature set."""
     report.add_heading(f"Layers: {patient}")
     facts, arrays = result.facts, result.arrays
-    if "too_little" in facts:
-        report.add_text(f"Too little data: {facts['too_little']}.")
+    if not told(facts, report):
         return []
     names = list(facts["electrodes"])
     encodes = np.nan_to_num(arrays["p_fdr"], nan=1.0) <= 0.05
-    for name, reason in facts["failed"].items():
-        report.add_text(f"Not computed: {name}: {reason}. Run the command again to try once more.")
     report.add_text(
         f"{facts['seconds']:.0f} s of sound and high gamma. {encodes.sum()} of {len(names)} electrodes follow some "
         "layer of a trained Whisper (best r against the best of all layers under circular shifts, false discovery "

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from matplotlib import colormaps
 
 from encoders.analysis.phone_classes import MANNER, PHONE_PLACE, PHONES
+from realtime.commands.analysis_page import told
 from realtime.commands.analysis_phonemes import F_LAGS_S
 from realtime.commands.analysis_setup import Setup, Truth
 from realtime.commands.analysis_store import Result
@@ -24,8 +25,7 @@ def draw(patient: str, result: Result, setup: Setup, report: Report) -> Rows:
     report.add_heading(f"Phonemes: {patient}")
     facts, arrays = result.facts, result.arrays
     _events_text(facts, report)
-    if "too_little" in facts:
-        report.add_text(f"Too little data: {facts['too_little']}.")
+    if not told(facts, report):
         return []
     names = list(facts["electrodes"])
     encodes, phonetic = arrays["encodes"], arrays["phonetic"] & arrays["encodes"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from encoders.analysis.lagged import LAGGED, folds_of
 from encoders.analysis.paired import overall_p, paired_p
 from encoders.analysis.sweep import TIME_MODELS, gather, make_cell, run_cells
 from encoders.evaluation import benjamini_hochberg
-from realtime.commands.analysis_data import Patient, heard, segments_key
+from realtime.commands.analysis_data import Patient, Segment, heard, segments_key
 from realtime.commands.analysis_features import Family, features_of, observed_file
 from realtime.commands.analysis_layers import LEAST_S, scores, too_little
 from realtime.commands.analysis_setup import Setup
@@ -26,19 +27,26 @@ PAIRS = (
 )
 
 
+def facts_of(patient: Patient, segments: Sequence[Segment], setup: Setup) -> dict[str, Any]:
+    """What models of time are fitted to; with `too_little` where that is so."""
+    seconds = sum(len(s.times) for s in segments) / 50.0
+    facts = {
+        "seconds": round(seconds, 1),
+        "electrodes": patient.electrodes,
+        "embedding": f"{setup.whispers[0].name} causal, layer {setup.streaming.layer}",
+        "epochs": setup.epochs,
+    }
+    enough = seconds >= 2 * LEAST_S
+    return facts if enough else {**facts, "too_little": too_little(seconds, 2 * LEAST_S)}
+
+
 def compute(patient: Patient, setup: Setup, store: Store) -> Result:
     """r of each model of time on the causal layer of the settings, and what each gains over another."""
     segments = patient.segments(with_sound=True)
-    seconds = sum(len(s.times) for s in segments) / 50.0
     whisper, layer = setup.whispers[0], setup.streaming.layer
-    facts: dict[str, Any] = {
-        "seconds": round(seconds, 1),
-        "electrodes": patient.electrodes,
-        "embedding": f"{whisper.name} causal, layer {layer}",
-        "epochs": setup.epochs,
-    }
-    if seconds < 2 * LEAST_S:
-        return Result({**facts, "too_little": too_little(seconds, 2 * LEAST_S)})
+    facts = facts_of(patient, segments, setup)
+    if "too_little" in facts:
+        return Result(facts)
     key = [VERSION, segments_key(segments),
            setup.facts(), setup.epochs, str(LAGGED)]  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from encoders.analysis.sweep import TIME_MODELS
+from realtime.commands.analysis_page import told
 from realtime.commands.analysis_setup import Setup
 from realtime.commands.analysis_store import Result
 from realtime.commands.analysis_time import PAIRS
@@ -25,11 +26,8 @@ def draw(patient: str, result: Result, _setup: Setup, report: Report) -> Rows:
     """Add the part to the report; returns its numbers."""
     report.add_heading(f"Time: {patient}")
     facts, arrays = result.facts, result.arrays
-    if "too_little" in facts:
-        report.add_text(f"Too little data: {facts['too_little']}.")
+    if not told(facts, report):
         return []
-    for name, reason in facts["failed"].items():
-        report.add_text(f"Not computed: {name}: {reason}. Run the command again to try once more.")
     names = list(facts["electrodes"])
     report.add_text(
         f"{facts['embedding']}: prediction from the present frame alone, from lags of 0 to 0.36 s, from an LSTM and "
