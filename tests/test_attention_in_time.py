@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 
-from encoders.analysis.attention import PLANTED_LAGS_S, groups_of, listen, planted
+from encoders.analysis.attention import PLANTED_LAGS_S, groups_of, listen, planted, without_head
 from encoders.analysis.attention_peaks import NEAR_ROWS, coincidence, event_rows, peaks_of, received
 from encoders.analysis.lagged import Fold, Heard, folds_of
 from encoders.analysis.phone_events import Speech
 from encoders.training import masked_r
+from realtime.block import regular
+from tests.test_lstm_attention import embeddings, some_stage
 
 
 @settings(max_examples=20, deadline=None)
@@ -63,6 +68,18 @@ def test_events_fall_on_their_rows() -> None:
     assert list(np.flatnonzero(rows["word onsets"])) == [25]
     assert list(np.flatnonzero(rows["phone boundaries"])) == [25, 30]
     assert list(np.flatnonzero(rows["pauses"])) == [35]
+
+
+def test_a_head_left_out_is_one_that_carries_nothing() -> None:
+    stage, x = some_stage(1, 2, 0), regular(embeddings(60, 2), 50.0)
+    width = stage.model.config.head_width
+    for head in range(2):
+        other = copy.deepcopy(stage)
+        with torch.no_grad():
+            other.model.value.weight[head * width : (head + 1) * width] = 0
+        found, expected = without_head(stage, head).layer(x).data, other.layer(x).data
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert np.abs(expected - stage.layer(x).data).max() > 1e-3
 
 
 @pytest.mark.long

@@ -60,6 +60,11 @@ def test_effects_that_hold_agree_and_those_that_do_not_do_not() -> None:
     assert abs(np.mean(noise)) < 0.25
 
 
+def test_patients_count_alike_however_many_electrodes_they_have() -> None:
+    (effect,) = region_effects(np.array([1.0, 2.0, 9.0, 3.0, 5.0]), ["a", "a", "a", "b", "b"], ["x", "x", "x", "x", ""])
+    assert (effect.electrodes, effect.patients, effect.mean) == (4, 2, 3.5)
+
+
 def test_one_patient_and_few_regions_say_nothing() -> None:
     values = np.array([0.1, 0.2, np.nan])
     effects = region_effects(values, ["a", "a", "a"], ["x", "y", "x"])

@@ -30,6 +30,21 @@ def test_trust_tells_help_from_noise() -> None:
     assert abs(trust(linear, linear + added, observed, good, 0.0)[2] - slope) < 1e-9
 
 
+def test_what_is_taken_off_is_the_jackknifes_error() -> None:
+    """Each of twenty blocks left out in turn, slowly."""
+    rng = np.random.default_rng(1)
+    added = rng.standard_normal(2000)
+    observed = 0.5 * added + 3 * rng.standard_normal(2000)
+    slopes = []
+    for block in range(20):
+        rest = np.r_[0 : 100 * block, 100 * (block + 1) : 2000]
+        slopes.append(np.sum(added[rest] * observed[rest]) / np.sum(added[rest] ** 2))
+    error = np.sqrt(19 / 20 * np.sum((np.array(slopes) - np.mean(slopes)) ** 2))
+    rows = (np.zeros((2000, 1)), added[:, None], observed[:, None], np.ones((2000, 1), bool))
+    shares = [trust(*rows, errors)[0] for errors in (0.0, 0.5, 1.0)]
+    np.testing.assert_allclose(shares[0] - np.array(shares[1:]), [0.5 * error, error])
+
+
 def test_a_model_gives_its_share_of_what_it_adds() -> None:
     stage, x = some_stage(1, 1, 9), regular(embeddings(60, 2), 50.0)
     model, intercept = stage.model, np.array([0.1, -0.2, 0.3], np.float32)

@@ -48,7 +48,7 @@ def listen(features: Floats, heard: Heard, fold: Fold, epochs: int) -> Listening
     weights = np.concatenate([block.extra["attention"] for block in told])
     order = np.argsort(weights.mean(axis=0) @ np.arange(weights.shape[2]))
     variants = [np.concatenate([block.data for block in told])]
-    changed = [*_without_lags(stage), *(_without_head(stage, int(head)) for head in order)]
+    changed = [*_without_lags(stage), *(without_head(stage, int(head)) for head in order)]
     variants += [np.concatenate([_test(one, run, past).data for run, past in runs]) for one in changed]
     return Listening(np.stack(variants), weights[:, order])
 
@@ -83,7 +83,8 @@ def _without_lags(stage: LstmAttentionStage) -> list[LstmAttentionStage]:
     return changed
 
 
-def _without_head(stage: LstmAttentionStage, head: int) -> LstmAttentionStage:
+def without_head(stage: LstmAttentionStage, head: int) -> LstmAttentionStage:
+    """A copy whose read-out hears nothing of one head."""
     model = copy.deepcopy(stage.model)
     c = model.config
     with torch.no_grad():
