@@ -19,6 +19,7 @@ from tests.test_supervisor import until
 SECONDS = 20.0
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="a process is stopped by a signal")
 def test_an_engine_does_not_notice_a_window_that_is_stopped_or_killed(tmp_path: Path) -> None:
     name = f"stopped{os.getpid()}"
