@@ -43,9 +43,9 @@ class SoundState:
     sound: Floats  # (n,) samples from the first that the next window needs
     times: Times  # (n,)
     bad: Mask  # (n,)
-    first: int  # number of sound[0], counted from the stream's last restart
-    done: int  # rows given out since the last restart
-    origin: int  # index of the first row after the last restart
+    first: int  # index of sound[0], or of the first sample that will be kept
+    begin: int  # the first row that is used after the last restart
+    done: int  # the row to be given out next
     next_index: int
 
 
@@ -55,7 +55,8 @@ class SpeechModelWindow:
     Every `block` rows the newest `window` rows' sound, tail included, is encoded anew, and the `block` rows that end
     `tail` rows before the newest are given out. Row j speaks of sample 320 j + 200, its field's centre, and its own
     field ends with sample 320 j + 399. normalise: each window to mean 0 and variance 1, where a model was trained so.
-    A row with a bad or non-finite sample in its field is bad; such samples become zero. After a gap it restarts.
+    A row with a bad or non-finite sample in its field is bad; such samples become zero. Blocks begin at multiples of
+    `block`; after a gap it restarts with the first whole block, which is where one began without the gap.
     """
 
     def __init__(
@@ -80,19 +81,18 @@ class SpeechModelWindow:
         self._model = _up_to(model, layer).to(self.device)
 
     def initial_state(self) -> SoundState:
-        return SoundState(np.zeros(0, np.float32), np.zeros(0), np.zeros(0, bool), 0, 0, 0, 0)
+        return self._fresh(0)
 
     def step(self, x: Block, state: SoundState) -> tuple[Block, SoundState]:
         if len(x) and x.index != state.next_index:
-            state = self.initial_state()
-            state.origin, state.next_index = -(-x.index // STRIDE), x.index
-        index = state.origin + state.done
+            state = self._fresh(x.index)
+        index = state.done
         self._receive(x, state)
         data, times, bad = [np.zeros((0, self.width), np.float32)], [np.zeros(0)], [np.zeros(0, bool)]
         rows = max(0, (state.first + len(state.sound) - FIELD) // STRIDE + 1)
         while state.done + self.block + self.tail <= rows:
             stop = state.done + self.block + self.tail
-            first = max(0, stop - self.window)
+            first = max(state.begin, stop - self.window)
             hidden = self._hidden(state.sound[first * STRIDE - state.first :][: (stop - first - 1) * STRIDE + FIELD])
             data.append(hidden[len(hidden) - self.tail - self.block : len(hidden) - self.tail])
             begins = np.arange(state.done, state.done + self.block) * STRIDE - state.first
@@ -105,16 +105,23 @@ class SpeechModelWindow:
     def layer(self, x: Block) -> Block:
         return self.step(x, self.initial_state())[0]
 
+    def _fresh(self, index: int) -> SoundState:
+        begin = -(-index // (STRIDE * self.block)) * self.block
+        sound, times, bad = np.zeros(0, np.float32), np.zeros(0), np.zeros(0, bool)
+        return SoundState(sound, times, bad, begin * STRIDE, begin, begin, index)
+
     def _receive(self, x: Block, state: SoundState) -> None:
+        before = min(len(x), max(0, state.first - state.next_index))  # of the first block
+        state.next_index += len(x)
+        x = x.rows(before, len(x))
         finite: Mask = np.isfinite(x.data[:, 0])
         sound = np.where(finite, x.data[:, 0], 0).astype(np.float32)
         state.sound = np.concatenate([state.sound, sound])
         state.times = np.concatenate([state.times, x.times])
         state.bad = np.concatenate([state.bad, bad_rows(x) | ~finite])
-        state.next_index += len(x)
 
     def _forget(self, state: SoundState) -> None:
-        needed = max(0, state.done + self.block + self.tail - self.window) * STRIDE
+        needed = max(state.begin, state.done + self.block + self.tail - self.window) * STRIDE
         passed = min(max(0, needed - state.first), len(state.sound))
         state.sound, state.times = state.sound[passed:].copy(), state.times[passed:].copy()
         state.bad = state.bad[passed:].copy()

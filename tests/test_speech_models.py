@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Model, WavLMConfig, WavLMModel
 
 from encoders.speech_models import SpeechModelWindow, load_speech_model
-from realtime.block import Block, regular
+from realtime.block import regular
 from realtime.errors import UserError
 from tests.contract import verify_contract
 from tests.test_mel import RATE, babble
@@ -94,13 +94,18 @@ def test_silence_and_what_is_not_a_number(model: Any) -> None:
     np.testing.assert_array_equal(np.flatnonzero(found.extra["bad"]), [15])  # samples 4800 to 5199
 
 
-def test_after_a_gap_it_restarts(model: Any) -> None:
+def test_after_a_gap_blocks_lie_where_they_did(model: Any) -> None:
+    """And once the windows hold nothing from before the gap, its rows are those of an unbroken stream."""
     stage = SpeechModelWindow(model, 2, 5, 15)
     x = regular(babble(1.0)[:, None], RATE)
-    before, state = stage.step(x.rows(0, 7000), stage.initial_state())
-    after, _ = stage.step(Block(x.data[7000:], x.times[7000:] + 1, 23_001), state)
-    assert (before.end, after.index) == (20, 72)
-    np.testing.assert_array_equal(after.data, stage.layer(regular(x.data[7000:], RATE)).data)
+    whole = stage.layer(x)
+    before, state = stage.step(x.rows(0, 3000), stage.initial_state())
+    after, _ = stage.step(x.rows(3333, len(x)), state)
+    assert (before.end, after.index, after.end) == (5, 15, whole.end)
+    alone = stage.layer(regular(x.data[15 * 320 :], RATE))
+    np.testing.assert_array_equal(after.data, alone.data)
+    np.testing.assert_allclose(after.data[10:], whole.data[25:], atol=1e-5)
+    np.testing.assert_allclose(after.times, whole.times[15:], atol=1e-9)
 
 
 def test_a_saved_model_is_loaded_from_its_folder(model: Any, tmp_path: Path) -> None:
