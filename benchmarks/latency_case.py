@@ -199,17 +199,8 @@ def write_files(folder: Path, case: Case, random_weights: bool) -> None:
 
 
 def _write_model(path: Path, case: Case, whisper: LoadedWhisper, sha256: str) -> None:
-    """A ridge of random weights: what is measured is the way, not the fit."""
-    rng = np.random.default_rng(1)
-    width = whisper.model.dims.n_audio_state
     channels = ecog_channels(case.channels)
     electrodes = channels[1:]
-    projection = Projection(
-        np.zeros(width, np.float32),
-        np.ones(width, np.float32),
-        rng.normal(0, width**-0.5, (width, COMPONENTS)).astype(np.float32),
-    )
-    weights = (0.1 * rng.normal(size=(LAGS, COMPONENTS, len(electrodes)))).astype(np.float32)
     header = ModelHeader(
         electrodes=electrodes,
         rate_hz=case.rate_hz,
@@ -227,7 +218,19 @@ def _write_model(path: Path, case: Case, whisper: LoadedWhisper, sha256: str) ->
         },
         training={"kind": "ridge", "simulated": True},
     )
-    save_model(path, LaggedRidge(projection, weights, np.zeros(len(electrodes), np.float32), HORIZON_S), header)
+    save_model(path, random_ridge(whisper.model.dims.n_audio_state, len(electrodes)), header)
+
+
+def random_ridge(width: int, electrodes: int) -> LaggedRidge:
+    """Of random weights: what is measured is the way, not the fit."""
+    rng = np.random.default_rng(1)
+    projection = Projection(
+        np.zeros(width, np.float32),
+        np.ones(width, np.float32),
+        rng.normal(0, width**-0.5, (width, COMPONENTS)).astype(np.float32),
+    )
+    weights = (0.1 * rng.normal(size=(LAGS, COMPONENTS, electrodes))).astype(np.float32)
+    return LaggedRidge(projection, weights, np.zeros(electrodes, np.float32), HORIZON_S)
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 SMALLEST_MS = 1e-3
 GROWTH = 1.01  # a percentile is known to 1 %
@@ -22,13 +23,17 @@ class Histogram:
         self.count = 0
         self.max_ms = float("nan")
 
-    def add(self, value_ms: float, times: int = 1) -> None:
-        """Count a value, as often as `times` says."""
-        value_ms = max(value_ms, 0.0)
-        place = int(math.log(max(value_ms, SMALLEST_MS) / SMALLEST_MS) / LOG_GROWTH)
-        self._counts[min(place, BINS - 1)] += times
-        self.max_ms = max(self.max_ms, value_ms) if self.count else value_ms
-        self.count += times
+    def add(self, values_ms: npt.ArrayLike, times: npt.ArrayLike = 1) -> None:
+        """Count each value, as often as `times` says."""
+        values = np.maximum(np.atleast_1d(np.asarray(values_ms, np.float64)), 0.0)
+        if not len(values):
+            return
+        places = np.log(np.maximum(values, SMALLEST_MS) / SMALLEST_MS) / LOG_GROWTH
+        often = np.broadcast_to(np.asarray(times, np.int64), values.shape)
+        np.add.at(self._counts, np.minimum(places.astype(np.int64), BINS - 1), often)
+        largest = float(values.max())
+        self.max_ms = max(self.max_ms, largest) if self.count else largest
+        self.count += int(often.sum())
 
     def percentile(self, share: float) -> float:
         """The value that `share` (0 to 1) of all are at or under; NaN where there is none."""
@@ -51,7 +56,7 @@ class LeadHistogram:
         self.count = 0
         self.min_ms = float("nan")
 
-    def add(self, values_ms: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
+    def add(self, values_ms: npt.NDArray[np.float64]) -> None:
         """Count each of the values (n,)."""
         if not len(values_ms):
             return

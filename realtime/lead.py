@@ -6,9 +6,10 @@ import threading
 
 import numpy as np
 
-from realtime.block import Block
+from realtime.block import Block, Times
 from realtime.latency import LeadHistogram
 
+COUNTED_AT_ONCE = 64  # blocks
 KEPT = 4096  # predicted rows, and observed blocks, that are remembered: over a minute of either
 
 
@@ -21,7 +22,9 @@ class Leads:
     """
 
     def __init__(self) -> None:
-        self.physical, self.display = LeadHistogram(), LeadHistogram()
+        self.display = LeadHistogram()
+        self._physical = LeadHistogram()
+        self._noted_s: list[tuple[Times, float]] = []  # of rows whose physical lead is not counted yet
         self._published_s = np.full(KEPT, np.nan)
         self._rows = np.full(KEPT, -1)
         self._newest_s = np.full(KEPT, -np.inf)
@@ -31,11 +34,26 @@ class Leads:
 
     def predicted(self, block: Block, published_s: float) -> None:
         """Rows that were published at published_s, on the clock of their times."""
-        self.physical.add((block.times - published_s) * 1e3)
         rows = np.arange(block.index, block.end)
+        places = rows % KEPT
         with self._lock:
-            self._published_s[rows % KEPT] = published_s
-            self._rows[rows % KEPT] = rows
+            self._published_s[places] = published_s
+            self._rows[places] = rows
+            self._noted_s.append((block.times, published_s))
+            if len(self._noted_s) >= COUNTED_AT_ONCE:
+                self._count()
+
+    @property
+    def physical(self) -> LeadHistogram:
+        with self._lock:
+            self._count()
+        return self._physical
+
+    def _count(self) -> None:
+        """With the lock held."""
+        noted, self._noted_s = self._noted_s, []
+        if noted:
+            self._physical.add(1e3 * np.concatenate([times - published_s for times, published_s in noted]))
 
     def observed(self, block: Block, available_s: float) -> None:
         """Observed rows, any number but none, that are there since available_s."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,38 +28,75 @@ TELEMETRY = (
     "ecog_skipped",
 )
 
+COUNTED_AT_ONCE = 64  # steps
 
-@dataclass
+
 class Latencies:
     """Milliseconds of one lane, a value per published row.
 
     wait: from the time that the row speaks of to the newest sample it used: the block's length and the look-ahead.
     transport: from that sample's stamp to its arrival. compute: from its arrival to the publication.
     to_publication: transport and compute. stages: when each stage ended, from the one before.
+    Steps are noted as they come, and counted many at once or when somebody looks: a lane has other things to do.
     """
 
-    wait: Histogram = field(default_factory=Histogram)
-    transport: Histogram = field(default_factory=Histogram)
-    compute: Histogram = field(default_factory=Histogram)
-    to_publication: Histogram = field(default_factory=Histogram)
-    stages: dict[str, Histogram] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._wait, self._transport, self._compute, self._whole = (Histogram() for _ in range(4))
+        self._stages: dict[str, Histogram] = {}
+        self._noted: list[Noted] = []
+        self._names: tuple[str, ...] = ()  # of the stages, the same for every step of a lane
+        self._lock = threading.Lock()
 
     def add(self, times: Times, step: Step, published_s: float) -> None:
         """Rows that speak of `times`, made in one step."""
-        rows = len(times)
-        for time_s in times.tolist():
-            self.wait.add((step.newest_time_s - time_s) * 1e3)
-        self.transport.add((step.arrival_s - step.newest_time_s) * 1e3, rows)
-        self.compute.add((published_s - step.arrival_s) * 1e3, rows)
-        self.to_publication.add((published_s - step.newest_time_s) * 1e3, rows)
-        before = step.taken_s
-        self._stage("queue").add((before - step.arrival_s) * 1e3, rows)
-        for name, done_s in {**step.done_s, "publish": published_s}.items():
-            self._stage(name).add((done_s - before) * 1e3, rows)
-            before = done_s
+        stamps_s = (step.arrival_s, step.taken_s, *step.done_s.values(), published_s)
+        with self._lock:
+            self._names = ("queue", *step.done_s, "publish")
+            self._noted.append(Noted(times, step.newest_time_s, stamps_s))
+            if len(self._noted) >= COUNTED_AT_ONCE:
+                self._count()
 
-    def _stage(self, name: str) -> Histogram:
-        return self.stages.setdefault(name, Histogram())
+    @property
+    def wait(self) -> Histogram:
+        return self._counted()._wait
+
+    @property
+    def transport(self) -> Histogram:
+        return self._counted()._transport
+
+    @property
+    def compute(self) -> Histogram:
+        return self._counted()._compute
+
+    @property
+    def to_publication(self) -> Histogram:
+        return self._counted()._whole
+
+    @property
+    def stages(self) -> dict[str, Histogram]:
+        return self._counted()._stages
+
+    def _counted(self) -> Latencies:
+        with self._lock:
+            self._count()
+        return self
+
+    def _count(self) -> None:
+        """With the lock held."""
+        noted, self._noted = self._noted, []
+        if not noted:
+            return
+        rows = np.array([len(one.times) for one in noted], np.int64)
+        speaks_of = np.concatenate([one.times for one in noted])
+        newest_s = np.array([one.newest_s for one in noted])
+        stamps_s = np.array([one.stamps_s for one in noted])
+        arrival_s, published_s = stamps_s[:, 0], stamps_s[:, -1]
+        self._wait.add((np.repeat(newest_s, rows) - speaks_of) * 1e3)
+        self._transport.add((arrival_s - newest_s) * 1e3, rows)
+        self._compute.add((published_s - arrival_s) * 1e3, rows)
+        self._whole.add((published_s - newest_s) * 1e3, rows)
+        for name, took_s in zip(self._names, np.diff(stamps_s, axis=1).T, strict=True):
+            self._stages.setdefault(name, Histogram()).add(1e3 * took_s, rows)
 
     def facts(self) -> dict[str, Any]:
         """Percentiles of each part, as JSON values."""
@@ -69,6 +107,17 @@ class Latencies:
             "wait_for_block": self.wait.summary(),
             "stages": {name: histogram.summary() for name, histogram in self.stages.items()},
         }
+
+
+class Noted(NamedTuple):
+    """What is known of one step once its rows are out. Times on LSL's clock, seconds.
+
+    stamps_s: arrival, the step's begin, the end of each stage, publication.
+    """
+
+    times: Times
+    newest_s: float
+    stamps_s: tuple[float, ...]
 
 
 @dataclass
@@ -102,7 +151,8 @@ def telemetry_rows(y: Block, step: Step, published_s: float, counts: tuple[int, 
         published_s,
         *counts,
     ]
-    data = np.tile(np.array(row, np.float64), (len(y), 1))
+    data = np.empty((len(y), len(row)))
+    data[:] = row
     data[:, 0] = np.arange(y.index, y.end)
     return data
 

@@ -251,8 +251,7 @@ def _latency(recording: Recording, engine: str, horizon_s: float) -> dict[str, A
 
 def _histogram(values_ms: Any) -> Histogram:
     found = Histogram()
-    for value in values_ms.tolist():
-        found.add(value)
+    found.add(values_ms)
     return found
 
 
