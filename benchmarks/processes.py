@@ -20,22 +20,27 @@ from typing import Any
 
 from realtime.errors import UserError
 
-LSL_CONFIG = """[ports]
+PORTS = range(17100, 30000, 100)  # of their own: the usual 32 may all be taken by other streams on this machine
+END_S = 15.0  # to end by itself, before it is killed
+Line = dict[str, Any]
+LSL_MULTICAST_PORT = 16571  # the usual one
+
+
+def lsl_config(base_port: int, port_range: int, multicast_port: int = LSL_MULTICAST_PORT) -> str:
+    """What LSL reads: an own session on this machine alone, on ports from base_port on."""
+    return f"""[ports]
 IPv6 = disable
-MulticastPort = {port}
-BasePort = {first}
-PortRange = 64
+MulticastPort = {multicast_port}
+BasePort = {base_port}
+PortRange = {port_range}
 [multicast]
 ResolveScope = machine
 [lab]
 KnownPeers = {{127.0.0.1}}
-SessionID = {session}
+SessionID = {uuid.uuid4().hex}
 [log]
 level = -2
 """
-PORTS = range(17100, 30000, 100)  # of their own: the usual 32 may all be taken by other streams on this machine
-END_S = 15.0  # to end by itself, before it is killed
-Line = dict[str, Any]
 
 
 class Child:
@@ -102,8 +107,7 @@ class Children:
         self._all: list[Child] = []
         config = folder / "lsl_api.cfg"
         port = PORTS[os.getpid() % len(PORTS)]
-        text = LSL_CONFIG.format(session=uuid.uuid4().hex, port=port, first=port + 1)
-        config.write_text(text, encoding="utf-8")
+        config.write_text(lsl_config(port + 1, 64, multicast_port=port), encoding="utf-8")
         self._environment = {**os.environ, "LSLAPICFG": str(config)}
 
     def __enter__(self) -> Children:

@@ -6,29 +6,16 @@ import os
 import random
 import tempfile
 import threading
-import uuid
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from benchmarks.processes import lsl_config
+
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")  # of the processes that share the tests, gw0 to gw2
-
-LSL_CONFIG = """[ports]
-IPv6 = disable
-BasePort = {port}
-PortRange = 240
-[multicast]
-ResolveScope = machine
-[lab]
-KnownPeers = {{127.0.0.1}}
-SessionID = {session}
-[log]
-level = -2
-"""
-
 
 STREAMS = (  # a module that names one of these goes through real LSL streams
     *("realtime.sources.lsl", "realtime.sinks.lsl", "replaying", "tests.fake_engine", "benchmarks.soak"),
@@ -64,7 +51,7 @@ def isolate_lsl() -> None:
     path = folder / "lsl_api.cfg"
     side = 250 * int(WORKER.removeprefix("gw")) if WORKER != "alone" else 0
     port = 18000 + 750 * random.randrange(14) + side  # LSL's own 32 ports do not hold all outlets and searches of a run
-    path.write_text(LSL_CONFIG.format(session=uuid.uuid4().hex, port=port))
+    path.write_text(lsl_config(port, 240), encoding="utf-8")
     os.environ["LSLAPICFG"], os.environ["CORTICAST_TEST_LSL"] = str(path), WORKER
 
 

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ from realtime.offline import run_blocks
 from realtime.repair import Repair
 from realtime.sources.lsl import LslInlet, StreamQuery, local_clock
 from realtime.stage import Chain
+from tests.lsl_streams import unique
 from tests.test_settling import FILL_S, MEMORY_S, TOLERANCE_SD, rig
 from tests.toys import PATIENCE_S, Heard
 
@@ -85,10 +85,6 @@ def connected(name: str, **options: int) -> LslInlet:
 
 def outlet(name: str, source_id: str, channels: int = 2, format_: int = pylsl.cf_float32) -> pylsl.StreamOutlet:
     return pylsl.StreamOutlet(pylsl.StreamInfo(name, "ECoG", channels, RATE_HZ, format_, source_id))
-
-
-def unique(name: str) -> str:
-    return f"{name}-{uuid.uuid4().hex[:8]}"
 
 
 def push(sink: pylsl.StreamOutlet, counter: Sequence[int], origin_s: float, sign: int = 1) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Iterator
 
 import numpy as np
@@ -29,12 +28,9 @@ from realtime.sources.lsl import (
     local_clock,
     pump,
 )
+from tests.lsl_streams import pull, unique
 
 CHANNELS = ("count", "LA1", "LA 2 é")
-
-
-def unique(name: str) -> str:
-    return f"{name}-{uuid.uuid4().hex[:8]}"
 
 
 def raw_outlet(name: str, format_: int, rate_hz: float = 500.0, source_id: str | None = None) -> pylsl.StreamOutlet:
@@ -169,15 +165,6 @@ def test_other_number_formats_become_float32(format_: int) -> None:
     np.testing.assert_array_equal(data, [[-32768, 1], [2, 32767]])
     np.testing.assert_array_equal(raw, [5.0, 5.002])
     inlet.close()
-
-
-def pull(inlet: LslInlet, rows: int) -> tuple[npt.NDArray[np.float32], Times]:
-    parts: list[tuple[npt.NDArray[np.float32], Times]] = []
-    while sum(len(raw) for _, raw in parts) < rows:
-        data, raw = inlet.pull(10)
-        assert len(raw), "nothing came"
-        parts.append((data.copy(), raw))
-    return np.concatenate([data for data, _ in parts]), np.concatenate([raw for _, raw in parts])
 
 
 def test_what_cannot_be_used_is_refused_in_one_line() -> None:

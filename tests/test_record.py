@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +24,7 @@ from realtime.sinks.recorder import Recorder
 from realtime.sinks.recording_status import Status, is_alive, read_status, status_file, stop_recording, trouble
 from realtime.sources.lsl import StreamQuery, local_clock
 from realtime.sources.recording import load_recording
+from tests.lsl_streams import unique
 
 PATIENCE_S = 30.0
 
@@ -34,10 +34,6 @@ def until(there: Callable[[], bool], what: str) -> None:
     while not there():
         assert time.monotonic() < end, what
         time.sleep(0.02)
-
-
-def unique(name: str) -> str:
-    return f"{name}-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture

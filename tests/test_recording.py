@@ -8,16 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
-import uuid
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import pyxdf
 from scipy.io import wavfile
 
-from realtime.block import Block, Spec, Times, regular
+from realtime.block import Block, Spec, regular
 from realtime.clock import Clock
 from realtime.errors import UserError
 from realtime.sinks.lsl import Outlet
@@ -25,12 +23,9 @@ from realtime.sinks.recorder import Recorder
 from realtime.sources.lsl import LslInlet, StreamQuery, local_clock
 from realtime.sources.recording import RecordedStream, Recording, load_recording, save_folder, to_blocks
 from realtime.sources.replay import replay
+from tests.lsl_streams import pull, unique
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def unique(name: str) -> str:
-    return f"{name}-{uuid.uuid4().hex[:8]}"
 
 
 def made(rows: int = 1500, tag: str = "") -> Recording:
@@ -217,15 +212,6 @@ def test_recorder_says_which_stream_is_missing(tmp_path: Path) -> None:
     outlet.close()
 
 
-def collect(inlet: LslInlet, rows: int) -> tuple[npt.NDArray[np.float32], Times]:
-    parts: list[tuple[npt.NDArray[np.float32], Times]] = []
-    while sum(len(raw) for _, raw in parts) < rows:
-        data, raw = inlet.pull(20)
-        assert len(raw), "the stream ended early"
-        parts.append((data.copy(), raw))
-    return np.concatenate([data for data, _ in parts]), np.concatenate([raw for _, raw in parts])
-
-
 def process(path: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "realtime.sources.replay", str(path), *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
@@ -249,7 +235,7 @@ def test_replay_sends_exactly_what_was_recorded(tmp_path: Path) -> None:
     started = line(child)
     assert started["state"] == "started"
     sound, ecog = recording.streams["sound"], recording.streams["ecog"]
-    got_sound, got_ecog = collect(inlets[0], len(sound.data)), collect(inlets[1], len(ecog.data))
+    got_sound, got_ecog = pull(inlets[0], len(sound.data)), pull(inlets[1], len(ecog.data))
     for (data, raw), stream, inlet in zip((got_sound, got_ecog), (sound, ecog), inlets, strict=True):
         np.testing.assert_array_equal(data, stream.data)
         np.testing.assert_allclose(raw - raw[0], stream.stamps - stream.stamps[0], rtol=0, atol=1e-9)
