@@ -38,7 +38,7 @@ check: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[monitor,simulation,bench,bids,nwb,analysis,test]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[monitor,simulation,bench,bids,nwb,dataset,analysis,test]"
 	touch $(READY)
 
 clean:

@@ -27,6 +27,7 @@ COMMANDS = {
     "fit": "fit a model to calibration recordings",
     "evaluate": "score a model on recordings",
     "analyze": "tell which layers, phonemes and moments the electrodes follow, as a report",
+    "dataset": "fetch a public data set, and make it ready for fit and analyze",
     "distill": "train a causal student of Whisper on any speech, without labels",
     "bench": "measure how late predictions are on this machine, beside other software",
     "tune": "find the smallest block that this machine keeps up with, and write a configuration for it",

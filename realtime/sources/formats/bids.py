@@ -24,6 +24,7 @@ except ImportError:
 
 ENDINGS = (".edf", ".vhdr", ".nwb")
 NEURAL = ("ecog", "seeg", "dbs", "eeg")  # as MNE calls channel types
+VOLTS = ("V", "mV", "uV", "µV", "μV", "nV", "n/a", "")  # as BIDS spells them, or not at all
 TO_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
 Row = Mapping[str, str]
 
@@ -64,7 +65,7 @@ def load_bids(path: Path) -> Recording:
             where = mne_bids.get_bids_path_from_fname(path.absolute(), check=False)
             known = mne_bids.read_raw_bids(where, verbose="ERROR")
         channels, events = _table(where, "channels"), _table(where, "events")
-        positions, coordinates = _electrodes(where)
+        placed_at, positions, coordinates = _electrodes(where)
         markers = [(float(row["onset"]), _event(row)) for row in events if _is_number(row["onset"])]
     except UserError:
         raise
@@ -72,19 +73,27 @@ def load_bids(path: Path) -> Recording:
         raise UserError(
             f"{str(path)!r} does not fit the BIDS files beside it ({one_line(error)}): correct them"
         ) from None
-    streams = streams_of(raws, _kinds(known, channels), known.info["bads"], positions, coordinates)
+    kinds = _kinds(known, channels, placed_at)
+    streams = streams_of(raws, kinds, known.info["bads"], positions, coordinates)
     sound = _stimuli(events, Path(where.root) / "stimuli", max(raw.n_times / raw.info["sfreq"] for raw in raws))
     if sound is not None:
         streams["sound"] = sound
     return Recording(streams, {"events": markers} if markers else markers_of(raws[0]), tuple(messages))
 
 
-def _kinds(known: Any, channels: list[Row]) -> dict[str, str]:
+def _kinds(known: Any, channels: list[Row], electrodes: set[str]) -> dict[str, str]:
+    """By type; but what is in no volts, or is bad and no electrode of electrodes.tsv, records no brain."""
     audio = {row["name"] for row in channels if row.get("type", "").upper() == "AUDIO"}
-    return {
-        name: "audio" if name in audio else "ecog" if type in NEURAL else "other"
-        for name, type in zip(known.ch_names, known.get_channel_types(), strict=True)
-    }
+    units = {row["name"]: row.get("units", "") for row in channels}
+    bad = set(known.info["bads"])
+
+    def kind(name: str, type: str) -> str:
+        if name in audio:
+            return "audio"
+        neural = type in NEURAL and units.get(name, "") in VOLTS
+        return "other" if not neural or (electrodes and name in bad - electrodes) else "ecog"
+
+    return {name: kind(name, type) for name, type in zip(known.ch_names, known.get_channel_types(), strict=True)}
 
 
 def _stimuli(events: list[Row], folder: Path, seconds: float) -> RecordedStream | None:
@@ -129,17 +138,30 @@ def _stimulus(folder: Path, name: str) -> Path:
     return file
 
 
-def _electrodes(where: Any) -> tuple[dict[str, Position], str]:
-    """Positions in mm, where the unit allows it, and what they are in."""
-    file = where.find_matching_sidecar("coordsystem", ".json", on_error="ignore")
-    facts = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
+def _electrodes(where: Any) -> tuple[set[str], dict[str, Position], str]:
+    """Names in electrodes.tsv; positions in mm, where the unit allows it; and what they are in."""
+    electrodes, system = _electrode_files(where)
+    facts = json.loads(system.read_text(encoding="utf-8")) if system is not None else {}
     unit = str(facts.get("iEEGCoordinateUnits", "n/a"))
+    rows = _rows(electrodes)
     positions = {
-        row["name"]: _scaled(row, TO_MM.get(unit, 1.0))
-        for row in _table(where, "electrodes")
-        if all(_is_number(row[axis]) for axis in "xyz")
+        row["name"]: _scaled(row, TO_MM.get(unit, 1.0)) for row in rows if all(_is_number(row[axis]) for axis in "xyz")
     }
-    return positions, f"{facts.get('iEEGCoordinateSystem', 'n/a')}, {'mm' if unit in TO_MM else unit}"
+    names = {row["name"] for row in rows}
+    return names, positions, f"{facts.get('iEEGCoordinateSystem', 'n/a')}, {'mm' if unit in TO_MM else unit}"
+
+
+def _electrode_files(where: Any) -> tuple[Path | None, Path | None]:
+    """electrodes.tsv and its coordsystem.json; of several spaces one of MNI, else the first."""
+    found = sorted(Path(where.directory).glob("*_electrodes.tsv"), key=lambda file: ("MNI" not in file.name, file.name))
+    if len(found) > 1:
+        system = found[0].with_name(found[0].name.replace("_electrodes.tsv", "_coordsystem.json"))
+        return found[0], system if system.is_file() else None
+    files = [
+        where.find_matching_sidecar(suffix, ending, on_error="ignore")
+        for suffix, ending in (("electrodes", ".tsv"), ("coordsystem", ".json"))
+    ]
+    return files[0] and Path(files[0]), files[1] and Path(files[1])
 
 
 def _scaled(row: Row, gain: float) -> Position:
@@ -148,7 +170,10 @@ def _scaled(row: Row, gain: float) -> Position:
 
 def _table(where: Any, suffix: str) -> list[Row]:
     """The rows of a .tsv file beside the recording; none where there is no such file."""
-    file = where.find_matching_sidecar(suffix, ".tsv", on_error="ignore")
+    return _rows(where.find_matching_sidecar(suffix, ".tsv", on_error="ignore"))
+
+
+def _rows(file: Path | None) -> list[Row]:
     if file is None:
         return []
     with Path(file).open(encoding="utf-8-sig", newline="") as text:
