@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -71,7 +71,10 @@ def _subject(folder: Path, subject: str) -> None:
     channels.append(("EDF Annotations", "MISC", "n/a", "n/a", "n/a", 1728.0, "good", "n/a"))
     columns = ("name", "type", "units", "low_cutoff", "high_cutoff", "sampling_frequency", "status")
     _table(folder / f"{stem}_channels.tsv", (*columns, "status_description"), channels)
-    facts = {"TaskName": "podcast", "TaskDescription": "Passive listening to a 30 minute audio stimulus."}
+    facts: dict[str, object] = {
+        "TaskName": "podcast",
+        "TaskDescription": "Passive listening to a 30 minute audio stimulus.",
+    }
     facts |= {"iEEGReference": "Two-contact subdural strip", "PowerLineFrequency": 60, "SoftwareFilters": "n/a"}
     _json(folder / f"{stem}_ieeg.json", facts | {"SamplingFrequency": float(RATE_HZ), "RecordingDuration": SECONDS})
     places = {name: np.array([-50.0 - i, 10.0 * i, 5.5]) for i, name in enumerate(GROUPS)}
@@ -90,11 +93,11 @@ def _status(name: str) -> tuple[str, str]:
     return ("bad", "noisy psd") if name == "LGA3" else ("good", "n/a")
 
 
-def _json(path: Path, content: dict[str, object]) -> None:
+def _json(path: Path, content: Mapping[str, object]) -> None:
     path.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
-def _table(path: Path, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
+def _table(path: Path, columns: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
     lines = ["\t".join(map(str, row)) for row in (columns, *rows)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
