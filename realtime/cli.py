@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": "score a model on recordings",
     "analyze": "tell which layers, phonemes and moments the electrodes follow, as a report",
     "dataset": "fetch a public data set, and make it ready for fit and analyze",
+    "segments": "cut observed and predicted activity to words or phones, as MNE Epochs",
     "distill": "train a causal student of Whisper on any speech, without labels",
     "bench": "measure how late predictions are on this machine, beside other software",
     "tune": "find the smallest block that this machine keeps up with, and write a configuration for it",

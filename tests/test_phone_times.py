@@ -96,7 +96,7 @@ def test_unknown_labels_are_told_not_dropped() -> None:
         ("a.csv", "start,end,label\n", "no phone"),
         ("a.ctm", "utt 1 zero\n", "line 1"),
         ("a.TextGrid", "hello", "ooTextFile"),
-        ("a.TextGrid", long_textgrid("other"), "found tiers words, other"),
+        ("a.TextGrid", long_textgrid("other"), "a tier called phones"),
         ("a.TextGrid", long_textgrid()[:300], "a.TextGrid"),
         ("missing.csv", None, "cannot be read"),
     ],

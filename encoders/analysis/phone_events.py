@@ -85,11 +85,11 @@ def responses(
     for number, (one, rows, mask) in enumerate(zip(speech, observed, bad, strict=True)):
         mine = events.part == number
         at = events.onsets_s[mine][:, None] + lags_s
-        found[mine] = _interpolated(one.times, np.where(mask, np.nan, rows), at)
+        found[mine] = interpolated(one.times, np.where(mask, np.nan, rows), at)
     return found
 
 
-def _interpolated(times: Times, rows: Doubles, at: Doubles) -> Doubles:
+def interpolated(times: Times, rows: Doubles, at: Doubles) -> Doubles:
     """rows (rows, electrodes) at times `at` (...): (..., electrodes), NaN outside and in gaps."""
     last = len(times) - 1
     lower = np.clip(np.searchsorted(times, at, side="right") - 1, 0, last)

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from encoders.analysis.phone_classes import TIMIT, arpabet
+from encoders.analysis.phone_classes import NOT_SPEECH, TIMIT, arpabet
 from encoders.phones import SILENCE, Timed
 from realtime.errors import UserError
 
@@ -37,6 +37,35 @@ class PhoneTimes:
 
 def read_phone_times(path: Path) -> PhoneTimes:
     """Read and check a file. Raises UserError where it cannot be read or holds no phone."""
+    phones, words = _read(path)
+    if not phones:
+        raise UserError(
+            f"phone times {str(path)!r}: found no phone, expected intervals labelled with phones, in a TextGrid "
+            "those of a tier called phones"
+        )
+    return cleaned(phones, words, str(path))
+
+
+def read_events(path: Path, kind: str | None = None) -> tuple[str, list[Timed]]:
+    """`word` or `phone`, and their times in order, pauses left out; kind None: words where there are any.
+
+    A table or CTM that does not say what its labels are holds words, unless most of them are phones. Raises UserError
+    where the file cannot be read, or holds none.
+    """
+    phones, words = _read(path)
+    if phones and not words and sum(arpabet(label) is None for label, _, _ in phones) * 2 > len(phones):
+        phones, words = [], phones
+    kind = kind or ("word" if words else "phone")
+    if not (words if kind == "word" else phones):
+        raise UserError(f"events {str(path)!r}: found no {kind}, expected intervals labelled with {kind}s")
+    times = cleaned(phones, words, str(path))
+    spoken = [one for one in times.phones if one[0] != SILENCE]
+    named = [one for one in times.words if one[0].strip().lower() not in NOT_SPEECH]
+    return kind, named if kind == "word" else spoken
+
+
+def _read(path: Path) -> tuple[list[Timed], list[Timed]]:
+    """Phones and words as the file has them."""
     kind = path.suffix.lower()
     if kind not in FORMATS:
         raise UserError(f"phone times {str(path)!r}: found {path.suffix!r}, expected .TextGrid, .csv, .tsv or .ctm")
@@ -45,13 +74,9 @@ def read_phone_times(path: Path) -> PhoneTimes:
     except OSError as error:
         raise UserError(f"phone times {str(path)!r} cannot be read ({error.strerror}): give an existing file") from None
     try:
-        read = {".textgrid": _textgrid, ".ctm": _ctm}.get(kind, _table)
-        phones, words = read(text)
+        return {".textgrid": _textgrid, ".ctm": _ctm}.get(kind, _table)(text)
     except (ValueError, IndexError, KeyError) as error:
         raise UserError(f"phone times {str(path)!r}: {error}; correct the file") from None
-    if not phones:
-        raise UserError(f"phone times {str(path)!r}: found no phone, expected intervals labelled with phones")
-    return cleaned(phones, words, str(path))
 
 
 def cleaned(phones: list[Timed], words: list[Timed], origin: str) -> PhoneTimes:
@@ -146,9 +171,10 @@ def _textgrid(text: str) -> tuple[list[Timed], list[Timed]]:
         if kind == "IntervalTier":
             tiers[name] = [(label, float(start), float(end)) for start, end, label in entries]
     phones = _tier(tiers, ("phones", "phone", "phonemes", "phoneme", "segments", "mau"))
-    if phones is None:
+    words = _tier(tiers, ("words", "word", "ort-mau"))
+    if phones is None and words is None:
         raise ValueError(f"found tiers {', '.join(tiers) or 'none'}, expected one called phones")
-    return phones, _tier(tiers, ("words", "word", "ort-mau")) or []
+    return phones or [], words or []
 
 
 def _tier(tiers: dict[str, list[Timed]], names: tuple[str, ...]) -> list[Timed] | None:
