@@ -14,6 +14,7 @@ from realtime.block import Floats, Mask, Times
 Doubles = npt.NDArray[np.float64]
 BaselineMode = Literal["mean", "zscore", "none"]
 NO_DATA, ARTEFACT, BASELINE = "NO_DATA", "ARTEFACT", "BASELINE"
+SAME_S = 1e-6
 AT_ONCE = 256  # events, so that memory grows with what is kept alone
 
 
@@ -55,7 +56,7 @@ def cut(times: Times, rows: Floats, bad: Mask, onsets_s: Doubles, rules: Rules, 
     there = np.ones((len(times), 1))
     kept, reasons = [], []
     for start in range(0, len(onsets_s), AT_ONCE):
-        at = onsets_s[start : start + AT_ONCE, None] + rules.lags_s
+        at = _on_rows(times, onsets_s[start : start + AT_ONCE, None] + rules.lags_s)
         missing = np.isnan(interpolated(times, there, at)).any(axis=(1, 2))
         flat = interpolated(times, masked.reshape(len(times), -1), at)
         found = flat.reshape(*at.shape, *rows.shape[1:])
@@ -67,6 +68,13 @@ def cut(times: Times, rows: Floats, bad: Mask, onsets_s: Doubles, rules: Rules, 
         reasons += why.tolist()
     empty = np.empty((0, len(rules.lags_s), *rows.shape[1:]), np.float32)
     return Cut(np.concatenate([empty, *kept]), tuple(reasons))
+
+
+def _on_rows(times: Times, at: Doubles) -> Doubles:
+    """A time within SAME_S of a row is that row's: rounding must not bring its neighbour in."""
+    upper = np.clip(np.searchsorted(times, at), 1, len(times) - 1)
+    nearest = np.where(at - times[upper - 1] < times[upper] - at, times[upper - 1], times[upper])
+    return np.where(np.abs(at - nearest) < SAME_S, nearest, at)
 
 
 def _from_baseline(found: Doubles, rules: Rules) -> tuple[Doubles, Mask]:

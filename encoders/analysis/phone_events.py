@@ -90,13 +90,13 @@ def responses(
 
 
 def interpolated(times: Times, rows: Doubles, at: Doubles) -> Doubles:
-    """rows (rows, electrodes) at times `at` (...): (..., electrodes), NaN outside and in gaps."""
+    """rows (rows, electrodes) at times `at` (...): (..., electrodes), NaN outside and in gaps of the rows."""
     last = len(times) - 1
     lower = np.clip(np.searchsorted(times, at, side="right") - 1, 0, last)
     upper = np.minimum(lower + 1, last)
     apart = times[upper] - times[lower]
     weight = np.divide(at - times[lower], apart, out=np.zeros_like(at), where=apart > 0)
-    inside = (at >= times[0]) & (at <= times[-1]) & (apart <= 1.5 * ROW_S)
+    inside = (at >= times[0]) & (at <= times[-1]) & ((apart <= 1.5 * ROW_S) | (weight == 0))
     low, high = rows[lower], rows[upper]
     high = np.where((weight == 0)[..., None], low, high)
     values: Doubles = np.where(inside[..., None], low + weight[..., None] * (high - low), np.nan)
