@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import soxr
 
 from encoders.phones import PHONE_CLASS, PhoneAlignment, align_phones
 from encoders.speech import load_trials
+from realtime.commands.analysis_data import transcript_phones
 from realtime.errors import UserError
 
 pytest.importorskip("pocketsphinx")
@@ -84,3 +86,26 @@ def test_what_cannot_be_aligned_is_told() -> None:
         align_phones(np.zeros(16_000, np.float32), "many words " * 40)
     with pytest.raises(UserError, match="expected \\(samples,\\)"):
         align_phones(np.zeros((16_000, 2), np.float32), "one")
+
+
+def test_words_with_times_are_aligned_stretch_by_stretch(tmp_path: Path) -> None:
+    """As over the whole sound at once; a stretch whose words are not spoken there loses that stretch alone."""
+    sound, _, whole = aligned(7)
+    words = [word for word in whole.words if word[2] < 25.0]
+    last_s = words[-1][2]
+    quiet = np.concatenate([sound[: round(last_s * 16_000)], np.zeros(32_000, np.float32)])
+    rows = [*words, ("zzyzx", last_s + 0.5, last_s + 0.9), ("beyond", last_s + 9.0, last_s + 9.5)]
+    table = "".join(f"{word},{start_s!r},{end_s!r}\n" for word, start_s, end_s in rows)
+    (tmp_path / "words.csv").write_text(f"word,start,end\n{table}")
+    found = transcript_phones(quiet, tmp_path / "words.csv", lambda _: None)
+    starts, ends = np.array([p[1:] for p in found.phones]).T
+    assert (starts[0], ends[-1]) == (0, len(quiet) / 16_000)
+    np.testing.assert_allclose(starts[1:], ends[:-1])
+    assert found.words == rows[:-1]
+    assert "zzyzx" in found.missing_words
+    spoken = [p for p in found.phones if p[0] != "SIL"]
+    expected = [p for p in whole.phones if p[0] != "SIL" and p[2] <= last_s]
+    assert abs(len(spoken) - len(expected)) <= 0.02 * len(expected)  # a word may be said in another way
+    known = {(p[0], round(100 * p[1])) for p in spoken}
+    same = [any((p[0], round(100 * p[1]) + step) in known for step in range(-2, 3)) for p in expected]
+    assert np.mean(same) > 0.95

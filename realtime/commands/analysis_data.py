@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,8 +14,9 @@ import numpy as np
 from encoders.analysis.features import frame_times, spectrogram
 from encoders.analysis.lagged import Heard
 from encoders.analysis.phone_events import Speech
-from encoders.analysis.phone_times import FORMATS, PhoneTimes, cleaned, read_phone_times
-from encoders.phones import align_phones
+from encoders.analysis.phone_times import FORMATS, PhoneTimes, cleaned, read_events, read_phone_times
+from encoders.phones import PhoneAlignment, align_phones
+from encoders.phones_in_words import align_in_words
 from encoders.repeats import find_repeats
 from realtime.align import put_on_grid
 from realtime.audio import Resample
@@ -320,18 +321,12 @@ def _phone_times(
     elif transcript is not None:
         if not sounds:
             raise UserError(f"{path.name} holds no sound to align {transcript.name} to: give --phones")
-        try:
-            text = transcript.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"transcript {str(transcript)!r} cannot be read ({error}): give a UTF-8 text file"
-            ) from None
-        with working(f"aligning {transcript.name}"):
-            aligned = align_phones(sounds[0].data[:, 0], text)
+        with working(f"aligning {transcript.name}") as progress:
+            aligned = transcript_phones(sounds[0].data[:, 0], transcript, progress)
         if aligned.missing_words:
             say(
-                f"{transcript.name}: {len(aligned.missing_words)} words are not in the dictionary; their sound went "
-                f"to their neighbours: {', '.join(sorted(set(aligned.missing_words)))}"
+                f"{transcript.name}: {len(aligned.missing_words)} words could not be aligned, or are not in the "
+                f"dictionary; their sound went to their neighbours: {', '.join(sorted(set(aligned.missing_words)))}"
             )
         times = cleaned(aligned.phones, aligned.words, transcript.name)
         times = PhoneTimes(times.phones, times.words, times.unknown, aligned.missing_words)
@@ -339,6 +334,16 @@ def _phone_times(
         return None
     moved = [[(label, a + start_s, b + start_s) for label, a, b in some] for some in (times.phones, times.words)]
     return PhoneTimes(moved[0], moved[1], times.unknown, times.missing_words)
+
+
+def transcript_phones(sound: Floats, transcript: Path, progress: Callable[[float], None]) -> PhoneAlignment:
+    """A plain text over the whole sound; words with times (CSV, CTM, TextGrid) stretch by stretch."""
+    if transcript.suffix.lower() in FORMATS:
+        return align_in_words(sound, read_events(transcript, "word")[1], progress)
+    try:
+        return align_phones(sound, transcript.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"transcript {str(transcript)!r} cannot be read ({error}): give a UTF-8 text file") from None
 
 
 def _beside(path: Path) -> Path | None:

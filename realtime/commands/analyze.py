@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="text of each recording, aligned to its sound here; - for none",
+        help="text of each recording, or its words with times, aligned to its sound here; - for none",
     )
     parser.add_argument(
         "--montage",
