@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from encoders.lstm_attention import FRAME_RATE_HZ, LstmAttention, LstmAttentionStage
 from encoders.projection import Projection, fit_projection
@@ -20,52 +20,61 @@ from encoders.ridge import LaggedRidge, fit_ridge
 from encoders.training import (
     Aligned,
     FitConfig,
-    Kind,
+    FitResult,
     learn_lstm,
     refit_lstm,
     score,
     split,
     winner,
 )
+from realtime.errors import naming
 
 OWN = ("readout.weight", "readout.bias", "gain.weight", "gain.bias", "skip")  # the rest is the trunk
 Patient = Sequence[Aligned]
 
 
 @dataclass(frozen=True)
-class OwnModel:
-    """One patient's model. validation: r (E,) of each kind, on rows that none had learnt from."""
+class Together:
+    """results: by patient. Their history is one for all: mean r over everybody's electrodes.
 
-    model: LaggedRidge | LstmAttentionStage
-    kind: Kind
-    validation: dict[str, npt.NDArray[np.float64]]
-
-
-def fit_together(patients: Sequence[Patient], config: FitConfig, tell: Callable[[float], None]) -> list[OwnModel]:
-    """One model for each patient, in order; embeddings of all must come from the same Whisper and settings.
-
-    Raises UserError where one's recording is too short, ValueError where embeddings differ in width.
+    trunk_sha256: of projection and trunk as trained on all, whether or not a patient's model holds the trunk.
     """
-    widths = {s.embeddings.shape[1] for segments in patients for s in segments}
+
+    results: dict[str, FitResult]
+    trunk_sha256: str
+
+
+def fit_together(patients: Mapping[str, Patient], config: FitConfig, tell: Callable[[float], None]) -> Together:
+    """One model for each patient; embeddings of all must come from the same Whisper and settings.
+
+    Raises UserError, with the name, where one's recording is too short, ValueError where embeddings differ in width.
+    """
+    widths = {s.embeddings.shape[1] for segments in patients.values() for s in segments}
     if len(widths) != 1:
         raise ValueError(f"the patients' embeddings have {sorted(widths)} channels, expected one width for all")
+    clock = time.perf_counter()
     gap = max(config.ridge.lags, config.lstm.lags) + round(FRAME_RATE_HZ)
-    parts = [split(segments, config.validation, gap) for segments in patients]
-    train, held_out = _side_by_side([t for t, _ in parts]), _side_by_side([h for _, h in parts])
-    ridges = _ridges([t for t, _ in parts], config)
-    trained = learn_lstm(train, held_out, _joined(ridges), config, lambda share: tell(0.5 * share))
+    train, held_out = {}, {}
+    for name, segments in patients.items():
+        with naming(name):
+            train[name], held_out[name] = split(segments, config.validation, gap)
+    ridges = _ridges(train, config)
+    trained = learn_lstm(
+        _side_by_side(train), _side_by_side(held_out), _joined(ridges), config, lambda share: tell(0.5 * share)
+    )
     columns = _columns(patients)
-    validation = [
-        {"ridge": score(ridge, held), "lstm_attention": score(own(trained.stage, of), held)}
-        for ridge, of, (_, held) in zip(ridges, columns, parts, strict=True)
-    ]
     again = _ridges(patients, config, ridges)
     stage = refit_lstm(_side_by_side(patients), _joined(again), trained, config, lambda share: tell(0.5 + 0.5 * share))
-    kinds = [winner(r, config) for r in validation]
-    return [
-        OwnModel(own(stage, of) if kind == "lstm_attention" else ridge, kind, r)
-        for kind, ridge, of, r in zip(kinds, again, columns, validation, strict=True)
-    ]
+    results = {}
+    for name, held in held_out.items():
+        r = {
+            "ridge": score(ridges[name], held),
+            "lstm_attention": score(own(trained.stage, columns[name]), held),
+        }
+        kind = winner(r, config)
+        model = own(stage, columns[name]) if kind == "lstm_attention" else again[name]
+        results[name] = FitResult(model, kind, r, {"together": time.perf_counter() - clock}, trained.history)
+    return Together(results, trunk_sha256(stage))
 
 
 def own(stage: LstmAttentionStage, columns: slice) -> LstmAttentionStage:
@@ -90,41 +99,46 @@ def trunk_sha256(stage: LstmAttentionStage) -> str:
     return digest.hexdigest()
 
 
-def _columns(patients: Sequence[Patient]) -> list[slice]:
+def _columns(patients: Mapping[str, Patient]) -> dict[str, slice]:
     """Where each patient's electrodes lie among all."""
-    edges = np.cumsum([0, *(segments[0].observed.shape[1] for segments in patients)]).tolist()
-    return [slice(a, b) for a, b in itertools.pairwise(edges)]
+    edges = np.cumsum([0, *(segments[0].observed.shape[1] for segments in patients.values())]).tolist()
+    return {name: slice(a, b) for name, (a, b) in zip(patients, itertools.pairwise(edges), strict=True)}
 
 
-def _side_by_side(patients: Sequence[Patient]) -> list[Aligned]:
+def _side_by_side(patients: Mapping[str, Patient]) -> list[Aligned]:
     """Every segment with the electrodes of all, bad where they are another patient's."""
     columns = _columns(patients)
+    width = max(of.stop for of in columns.values())
     joined = []
-    for segments, of in zip(patients, columns, strict=True):
+    for name, segments in patients.items():
         for s in segments:
-            observed = np.zeros((len(s), columns[-1].stop), np.float32)
+            observed = np.zeros((len(s), width), np.float32)
             bad = np.ones(observed.shape, bool)
-            observed[:, of], bad[:, of] = s.observed, s.bad
+            observed[:, columns[name]], bad[:, columns[name]] = s.observed, s.bad
             joined.append(Aligned(s.embeddings, observed, bad))
     return joined
 
 
-def _ridges(patients: Sequence[Patient], config: FitConfig, before: Sequence[LaggedRidge] = ()) -> list[LaggedRidge]:
+def _ridges(
+    patients: Mapping[str, Patient], config: FitConfig, before: Mapping[str, LaggedRidge] | None = None
+) -> dict[str, LaggedRidge]:
     """Each patient's own, on one projection of all embeddings; before: whose choices are kept."""
     projection: Projection = fit_projection(
-        [s.embeddings for segments in patients for s in segments], config.ridge.components
+        [s.embeddings for segments in patients.values() for s in segments], config.ridge.components
     )
     settings = replace(config.ridge, horizon_s=config.horizon_s)
-    found = []
-    for number, segments in enumerate(patients):
+    found = {}
+    for name, segments in patients.items():
         embeddings, observed, bad = ([getattr(s, n) for s in segments] for n in ("embeddings", "observed", "bad"))
-        choice = before[number].choice if before else None
-        found.append(fit_ridge(embeddings, observed, bad, settings, choice, projection))
+        with naming(name):
+            choice = before[name].choice if before else None
+            found[name] = fit_ridge(embeddings, observed, bad, settings, choice, projection)
     return found
 
 
-def _joined(ridges: Sequence[LaggedRidge]) -> LaggedRidge:
-    weights = np.concatenate([r.weights for r in ridges], axis=2)
+def _joined(ridges: Mapping[str, LaggedRidge]) -> LaggedRidge:
+    all_of = list(ridges.values())
+    weights = np.concatenate([r.weights for r in all_of], axis=2)
     return LaggedRidge(
-        ridges[0].projection, weights, np.concatenate([r.intercept for r in ridges]), ridges[0].horizon_s
+        all_of[0].projection, weights, np.concatenate([r.intercept for r in all_of]), all_of[0].horizon_s
     )

@@ -14,6 +14,7 @@ from encoders.ridge import LaggedRidge
 from encoders.several import fit_together, own, trunk_sha256
 from encoders.training import Aligned, score
 from realtime.block import regular
+from realtime.errors import UserError
 from tests.test_lstm_attention import embeddings as wide
 from tests.test_lstm_attention import some_stage
 from tests.test_training import SMALL, recording
@@ -27,11 +28,15 @@ def first_electrode(one: Aligned) -> Aligned:
 
 def test_patients_share_a_trunk_and_keep_their_own_electrodes(tmp_path: Path) -> None:
     told: list[float] = []
-    patients = [[recording(1500, 0, gated=False)], [first_electrode(recording(1500, 1, gated=False))]]
-    models = fit_together(patients, QUICK, told.append)
-    stages = [one.model for one in models]
+    patients = {
+        "jane": [recording(1500, 0, gated=False)],
+        "john": [first_electrode(recording(1500, 1, gated=False))],
+    }
+    together = fit_together(patients, QUICK, told.append)
+    stages = [one.model for one in together.results.values()]
+    assert list(together.results) == ["jane", "john"]
     assert all(isinstance(stage, LstmAttentionStage) for stage in stages)
-    assert [len(one.validation["lstm_attention"]) for one in models] == [2, 1]
+    assert [len(one.validation["lstm_attention"]) for one in together.results.values()] == [2, 1]
     hashes = set()
     for number, stage in enumerate(stages):
         assert isinstance(stage, LstmAttentionStage)
@@ -43,7 +48,7 @@ def test_patients_share_a_trunk_and_keep_their_own_electrodes(tmp_path: Path) ->
         loaded, _ = load_model(tmp_path / f"{number}.safetensors")
         assert isinstance(loaded, LstmAttentionStage)
         hashes.add(trunk_sha256(loaded))
-    assert len(hashes) == 1, "one trunk"
+    assert hashes == {together.trunk_sha256}, "one trunk"
     assert trunk_sha256(some_stage()) not in hashes
     assert np.all(score(stages[0], [recording(800, 7, gated=False)]) > 0.85)
     assert np.all(score(stages[1], [first_electrode(recording(800, 8, gated=False))]) > 0.85)
@@ -51,10 +56,16 @@ def test_patients_share_a_trunk_and_keep_their_own_electrodes(tmp_path: Path) ->
 
 
 def test_a_patient_that_the_ridge_serves_better_gets_it() -> None:
-    patients = [[first_electrode(recording(1200, seed, gated=False))] for seed in (0, 1)]
-    models = fit_together(patients, replace(QUICK, epochs=1, margin=1.0), lambda _: None)
-    assert [one.kind for one in models] == ["ridge", "ridge"]
-    assert all(isinstance(one.model, LaggedRidge) for one in models)
+    patients = {str(seed): [first_electrode(recording(1200, seed, gated=False))] for seed in (0, 1)}
+    results = fit_together(patients, replace(QUICK, epochs=1, margin=1.0), lambda _: None).results
+    assert [one.kind for one in results.values()] == ["ridge", "ridge"]
+    assert all(isinstance(one.model, LaggedRidge) for one in results.values())
+
+
+def test_who_has_recorded_too_little_is_named() -> None:
+    patients = {"jane": [recording(1200, 0, gated=False)], "john": [recording(60, 1, gated=False)]}
+    with pytest.raises(UserError, match="john: too little to fit on"):
+        fit_together(patients, QUICK, lambda _: None)
 
 
 @pytest.mark.parametrize("gain", [4, 9])
@@ -68,4 +79,4 @@ def test_own_electrodes_are_predicted_as_among_all(gain: int) -> None:
 def test_other_embeddings_are_refused() -> None:
     one = recording(1200, 0, gated=False)
     with pytest.raises(ValueError, match="one width"):
-        fit_together([[one], [replace(one, embeddings=one.embeddings[:, :4])]], QUICK, lambda _: None)
+        fit_together({"a": [one], "b": [replace(one, embeddings=one.embeddings[:, :4])]}, QUICK, lambda _: None)

@@ -17,15 +17,15 @@ from encoders.horizon import HorizonCurve
 from encoders.model_file import ModelHeader, model_hash, save_model
 from encoders.training import FitConfig, FitResult
 from realtime.block import Mask
-from realtime.commands import wiring
+from realtime.commands import together, wiring
 from realtime.commands.causality import cost_of_causality
 from realtime.commands.claims import add_keep_option, claimed_of, contaminated_names, keeps
 from realtime.commands.console import machine_facts, say, working
 from realtime.commands.fit_report import fit_content, fit_page
-from realtime.commands.fitting import fit_material
+from realtime.commands.fitting import fit_material, is_simulated, recording_facts
 from realtime.commands.judging import Judgement, excluded, horizons, judge
 from realtime.commands.material import Calibration, prepare
-from realtime.commands.options import file_to_write, horizon
+from realtime.commands.options import file_to_write, horizon, place_to_write
 from realtime.commands.recorded import add_stream_options, both_streams
 from realtime.config import EcogTable, WhisperTable, load_config
 from realtime.delay import delays_in_words
@@ -34,9 +34,24 @@ from realtime.sources.recording import FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help=FORMATS)
+    parser.add_argument("recordings", nargs="*", type=Path, metavar="RECORDING", help=FORMATS)
     parser.add_argument(
-        "--out", type=file_to_write, required=True, metavar="MODEL", help="the .safetensors file to write"
+        "--patient",
+        dest="patients",
+        nargs="+",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="one of several patients who are fitted together, with one trunk: recordings, and a .toml where --config "
+        "is not theirs; given once for each patient, --out is a folder then",
+    )
+    parser.add_argument(
+        "--out",
+        type=place_to_write,
+        required=True,
+        metavar="MODEL",
+        help="the .safetensors file to write; with --patient a folder, for one of each patient",
     )
     add_stream_options(parser)
     add_keep_option(parser)
@@ -72,6 +87,9 @@ class Fitted:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.patients:
+        return together.run(options)
+    _check(options)
     config = load_config(options.config) if options.config else None
     wiring.bound_threads(config.engine.threads if config else 1)
     plan = wiring.EcogPlan.of(config.ecog if config else EcogTable(name="any"))
@@ -80,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
     with working("loading Whisper"):
         embedding = wiring.embedding_of(config.whisper if config else WhisperTable())
     facts: dict[str, Any] = {"recordings": recording_facts(options.recordings, calibrations)}
-    if any("simulated" in one.ecog.spec.name.lower() for one in calibrations):
+    if is_simulated(calibrations):
         facts["simulated"] = True
     claimed = None
     if not options.quick:
@@ -100,6 +118,13 @@ def run(options: argparse.Namespace) -> int:
         page.write(options.report or options.out.with_suffix(".html"))
         say(f"wrote {options.report or options.out.with_suffix('.html')}: open it in a browser")
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    if not options.recordings:
+        raise UserError("found no recording, expected at least one: corticast fit RECORDING... --out MODEL")
+    if options.out.is_dir():
+        raise UserError(f"--out {options.out} is a folder, expected the name of a file: give the model one in it")
 
 
 def fit_and_judge(
@@ -144,11 +169,6 @@ def _with_horizon(config: FitConfig, asked_s: float | None, curve: HorizonCurve 
     assert curve is not None
     say(f"horizon: {1e3 * curve.recommended_s:.0f} ms, the largest within 2 % of the best r")
     return replace(config, horizon_s=curve.recommended_s)
-
-
-def recording_facts(paths: list[Path], calibrations: list[Calibration]) -> list[dict[str, str]]:
-    """What a model remembers of the recordings that it was fitted to."""
-    return [{"name": p.name, "sha256": c.content_sha256()} for p, c in zip(paths, calibrations, strict=True)]
 
 
 def _table(fitted: Fitted) -> Table:

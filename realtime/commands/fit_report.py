@@ -91,6 +91,8 @@ def fit_page(
         f"{', '.join(f'{KINDS.get(kind, kind)} {r:.3f}' for kind, r in mean.items())}. "
         f"The file holds the {KINDS.get(result.kind, result.kind)}, fitted again to everything."
     )
+    if "together" in content:
+        _add_together(page, content["together"])
     if "acausal" in content:
         both = content["acausal"]["mean_r"]
         page.add_text(
@@ -105,6 +107,21 @@ def fit_page(
         content["excluded"], "Channels and electrodes left out or masked" if content["excluded"] else "Nothing."
     )
     return page
+
+
+def _add_together(page: Report, together: dict[str, Any]) -> None:
+    """The patients who taught the trunk, and what sharing it gained each."""
+    page.add_heading("Fitted together with others")
+    page.add_text(
+        f"{len(together['patients'])} patients taught projection, LSTM and attention (trunk "
+        f"{together['trunk_sha256'][:12]}); the linear path and the read-out are each patient's own, and so is the "
+        "choice between LSTM and ridge. The curve of training is of all of them."
+    )
+    page.add_table(
+        together["patients"],
+        "Mean r on each patient's validation block, over electrodes of which anything is claimed. Epochs and kinds "
+        "were chosen on it, so small differences say nothing.",
+    )
 
 
 def _facts(content: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,15 @@ from realtime.commands import wiring
 from realtime.commands.console import working
 from realtime.commands.material import Calibration, Material, prepare
 
-__all__ = ["Calibration", "fit_material", "fit_recordings"]
+__all__ = [
+    "Calibration",
+    "fit_material",
+    "fit_recordings",
+    "header_of",
+    "is_simulated",
+    "recording_facts",
+    "rounded",
+]
 
 
 def fit_recordings(
@@ -40,12 +49,25 @@ def fit_material(
     training_facts: dict[str, Any] | None = None,
 ) -> tuple[FitResult, ModelHeader]:
     """Fit on what `prepare` made of the recordings. Returns the result and the header of its file."""
-    spec = material.calibrations[0].ecog.spec
     segments = material.segments(config.horizon_s)
     with working("fitting ridge and LSTM with attention") as progress:
         result = fit(segments, config, lambda _what, share: progress(share))
+    return result, header_of(result, segments, material, embedding, plan, config, training_facts)
+
+
+def header_of(
+    result: FitResult,
+    segments: Sequence[Aligned],
+    material: Material,
+    embedding: wiring.Embedding,
+    plan: wiring.EcogPlan,
+    config: FitConfig,
+    training_facts: dict[str, Any] | None = None,
+) -> ModelHeader:
+    """What the file of a model fitted to these segments of the material says beside its weights."""
+    spec = material.calibrations[0].ecog.spec
     profile = lag_profile(result.model.projection, segments, config.ridge.lags)
-    header = ModelHeader(
+    return ModelHeader(
         electrodes=plan.electrodes(spec),
         rate_hz=spec.rate_hz,
         channels=spec.channels,
@@ -59,19 +81,28 @@ def fit_material(
         delays={"sound": material.calibrations[0].delay_s, "ecog": plan.delay_s},
         training={
             **training_report(result, segments, config),
-            "lag_ms": _rounded(1e3 * best_lags(profile, config.horizon_s), 1),
+            "lag_ms": rounded(1e3 * best_lags(profile, config.horizon_s), 1),
             **(training_facts or {}),
         },
         created_by=f"corticast {version('corticast')}",
     )
-    return result, header
+
+
+def recording_facts(paths: Sequence[Path], calibrations: Sequence[Calibration]) -> list[dict[str, str]]:
+    """What a model remembers of the recordings that it was fitted to."""
+    return [{"name": p.name, "sha256": c.content_sha256()} for p, c in zip(paths, calibrations, strict=True)]
+
+
+def is_simulated(calibrations: Sequence[Calibration]) -> bool:
+    """Whether a recording says by its name that it is simulated."""
+    return any("simulated" in one.ecog.spec.name.lower() for one in calibrations)
 
 
 def training_report(result: FitResult, segments: Sequence[Aligned], config: FitConfig) -> dict[str, Any]:
     """What a model file tells of its fit."""
     return {
         "kind": result.kind,
-        "validation_r": {kind: _rounded(r) for kind, r in result.validation.items()},
+        "validation_r": {kind: rounded(r) for kind, r in result.validation.items()},
         "mean_validation_r": {kind: float(np.nanmean(r)) for kind, r in result.validation.items()},
         "seconds": {name: round(value, 1) for name, value in result.seconds.items()},
         "minutes_of_recording": round(sum(len(s) for s in segments) / 3000, 2),
@@ -79,5 +110,6 @@ def training_report(result: FitResult, segments: Sequence[Aligned], config: FitC
     }
 
 
-def _rounded(values: Any, digits: int = 4) -> list[float | None]:
+def rounded(values: Any, digits: int = 4) -> list[float | None]:
+    """As JSON has them: None where there is no number."""
     return [round(float(value), digits) if np.isfinite(value) else None for value in values]

@@ -42,3 +42,11 @@ def file_to_write(text: str) -> Path:
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a file name in a folder that exists")
     return path
+
+
+def place_to_write(text: str) -> Path:
+    """A file or a folder, there or not, in a folder that is there."""
+    path = Path(text)
+    if not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a name in a folder that exists")
+    return path
