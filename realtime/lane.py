@@ -79,6 +79,7 @@ class Lane:
         self._backlog_rows = round(max_backlog_s * spec.rate_hz)
         self._delay_s = sum(stage.delay_s for stage in chain.stages if isinstance(stage, Delay))
         self._threads: list[threading.Thread] = []
+        self._warm, self._go = threading.Event(), threading.Event()
 
     @property
     def received(self) -> int:
@@ -105,8 +106,16 @@ class Lane:
     def warm_up(self) -> None:
         """Step the chain over silence, so that the first real row meets no first call and memory no first largest step.
 
-        In live-sized pieces, then as it would catch up from the longest backlog and from shorter ones.
+        In the thread that will step it live: allocator and torch keep for each thread what they have prepared.
         """
+        if not self._threads:
+            self._run("chain", self._warm_then_work)
+        self._warm.wait()
+        if self.error is not None:
+            raise self.error
+
+    def _step_over_silence(self) -> None:
+        """In live-sized pieces, then as it would catch up from the longest backlog and from shorter ones."""
         rate_hz = self.spec.rate_hz
         piece, longest = max(1, self._rows(0.01)), min(self._backlog_rows, self._rows(LONGEST_STEP_S))
         state, index = self.chain.initial_state(), 0
@@ -121,15 +130,22 @@ class Lane:
 
     def start(self, stop: threading.Event) -> None:
         """Start both threads; the lane ends when `stop` is set and the ring is read empty."""
-        pull = threading.Thread(target=self._pull, args=(stop,), name=f"{self.name} in", daemon=True)
-        work = threading.Thread(target=self._work, name=f"{self.name} chain", daemon=True)
-        self._threads = [pull, work]
-        for thread in self._threads:
-            thread.start()
+        if not self._threads:
+            self._run("chain", self._work)
+        self._run("in", self._pull, stop)
+        self._go.set()
 
     def join(self, timeout_s: float) -> None:
+        if not self._go.is_set():  # warm, and never started
+            self.ring.close()
+            self._go.set()
         for thread in self._threads:
             thread.join(timeout_s)
+
+    def _run(self, what: str, body: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=body, args=arguments, name=f"{self.name} {what}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _pull(self, stop: threading.Event) -> None:
         try:
@@ -137,6 +153,15 @@ class Lane:
             pump(self.inlet, clock, self.ring, self._on_event, stop, counts=self.counts, arrivals=self.arrivals)
         except Exception as error:
             self._fail(error)
+
+    def _warm_then_work(self) -> None:
+        try:
+            self._step_over_silence()
+        except Exception as error:
+            self.error = error
+        self._warm.set()
+        self._go.wait()
+        self._work()
 
     def _work(self) -> None:
         try:

@@ -8,6 +8,8 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 SWITCH_INTERVAL_S = 0.0005  # how long Python lets one thread keep another from running
 NICENESS = -10
@@ -17,10 +19,10 @@ Facts = dict[str, str]
 
 
 def ask_system(cores: tuple[int, ...] = ()) -> Facts:
-    """Ask for priority, memory that is not paged out, and (where given) cores, for this process and its threads.
+    """Ask for priority, memory that is not paged out, and (where given) cores, for this process and all its threads.
 
-    Returns what came of each, in words. To be called by a process that is an engine and nothing else, before the
-    engine's threads are started: on Linux they inherit the priority, as later child processes do.
+    Returns what came of each, in words. To be called by a process that is an engine and nothing else, after its child
+    processes are started: later ones, as later threads, inherit the priority.
     """
     return {"priority": _tried(_raise_priority), "memory": _tried(_lock_memory), "cores": _tried(lambda: _pin(cores))}
 
@@ -67,7 +69,9 @@ def _tried(ask_for: Callable[[], str]) -> str:
 def _raise_priority() -> str:
     if not hasattr(os, "setpriority"):
         return "not asked: this system has no niceness"
-    os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    for thread in _threads():
+        with suppress(ProcessLookupError):  # it has ended since
+            os.setpriority(os.PRIO_PROCESS, thread, NICENESS)
     return f"niceness {os.getpriority(os.PRIO_PROCESS, 0)}"
 
 
@@ -89,6 +93,13 @@ def _lock_memory() -> str:
 def _pin(cores: tuple[int, ...]) -> str:
     if not hasattr(os, "sched_setaffinity"):
         return "not asked: this system pins no process"
-    if cores:
-        os.sched_setaffinity(0, cores)
+    for thread in _threads() if cores else ():
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(thread, cores)
     return ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+
+
+def _threads() -> list[int]:
+    """Of this process: Linux keeps priority and cores for each thread. 0, this process, elsewhere."""
+    tasks = Path("/proc/self/task")
+    return [int(task.name) for task in tasks.iterdir()] if tasks.is_dir() else [0]

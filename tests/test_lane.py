@@ -149,7 +149,7 @@ def test_stop_works_off_what_has_arrived() -> None:
         one.send_and_hold(10)
         one.inlet.send(10, 200)
         one.stop.set()
-        one.lane._threads[0].join(PATIENCE_S)  # pulling has ended: all that is left to do is in the ring
+        one.lane._threads[1].join(PATIENCE_S)  # pulling has ended: all that is left to do is in the ring
         one.toy.go_on.set()
     assert one.heard.rows("out") == list(range(200))
 
@@ -164,6 +164,35 @@ def test_a_chain_that_raises_ends_its_lane_and_says_so() -> None:
     assert event["reason"] == "RuntimeError: the toy broke"
     assert isinstance(one.lane.error, RuntimeError)
     assert one.heard.rows("out") == list(range(10))
+
+
+def test_warm_it_goes_on_in_the_same_thread_as_if_it_had_met_nothing() -> None:
+    seen: list[int] = []
+    one = OneLane()
+    step = one.toy.step
+
+    def noting(x: Block, state: None) -> tuple[Block, None]:
+        seen.append(threading.get_ident())
+        return step(x, state)
+
+    one.toy.step, one.toy.armed = noting, False  # type: ignore[method-assign]
+    one.lane.warm_up()
+    warmed = len(seen)
+    one.toy.armed = True
+    with one:
+        one.inlet.send(0, 20)
+    assert one.heard.rows("out") == list(range(20))
+    assert 10 < warmed < len(seen)
+    assert len(set(seen)) == 1
+    assert threading.get_ident() not in seen
+
+
+def test_a_chain_that_raises_in_warming_up_is_told_to_whoever_asked() -> None:
+    one = OneLane(Toy(raises_at=15))
+    with pytest.raises(RuntimeError, match="the toy broke"):
+        one.lane.warm_up()
+    one.lane.join(PATIENCE_S)
+    assert not any(thread.is_alive() for thread in one.lane._threads)
 
 
 @pytest.mark.parametrize("where", ["clock", "pull"])
