@@ -103,7 +103,7 @@ class Engine:
         self._has_model = settings.attention is not None
         self._warm = False
         self.sound = self._lane("sound", sound, self._publish_predicted)
-        self.ecog = self._lane("ecog", ecog, self._publish_observed)
+        self.ecog = self._lane("ecog", ecog, self._publish_observed, step_s=1 / ROW_RATE_HZ)
         self._spectrum = self._watch_spectrum()
         self.left_out: tuple[str, ...] = ()  # electrodes that no claim is made of: they record the sound
         self.rig = RigWatch(
@@ -119,9 +119,9 @@ class Engine:
         self._take_over()
         self._heart = threading.Thread(target=self._beat, name="status", daemon=True)
 
-    def _lane(self, name: str, source: tuple[Inlet, Chain], publish: Publish) -> Lane:
+    def _lane(self, name: str, source: tuple[Inlet, Chain], publish: Publish, step_s: float = 0.0) -> Lane:
         ring_s, max_backlog_s = self.settings.ring_s, self.settings.max_backlog_s
-        return Lane(name, *source, publish, self._tell, ring_s=ring_s, max_backlog_s=max_backlog_s)
+        return Lane(name, *source, publish, self._tell, ring_s=ring_s, max_backlog_s=max_backlog_s, step_s=step_s)
 
     def _watch_spectrum(self) -> SpectrumWatch | None:
         """Of the electrodes' raw samples; None where a chain does not pick any."""

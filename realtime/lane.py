@@ -48,6 +48,7 @@ Publish = Callable[[Block, Step], None]
 class Lane:
     """Pulls a connected inlet, steps `chain` over it and hands each result to `publish`, in the stepping thread.
 
+    A step takes step_s of rows or more, where they come: what a source sends sample by sample costs no more for it.
     Further than max_backlog_s behind, it skips to the newest rows, counts them in `skipped` and says so; the
     stages see a gap and restart. What goes wrong in the chain ends the lane and is kept in `error`.
     """
@@ -62,6 +63,7 @@ class Lane:
         *,
         ring_s: float = 30.0,
         max_backlog_s: float = 5.0,
+        step_s: float = 0.0,
     ):
         spec = inlet.spec
         self.name, self.inlet, self.chain, self.spec = name, inlet, chain, spec
@@ -77,6 +79,7 @@ class Lane:
         self.ring = Ring(round(ring_s * spec.rate_hz), (len(spec.channels),))
         self._cursor: Cursor = self.ring.cursor()
         self._backlog_rows = round(max_backlog_s * spec.rate_hz)
+        self._step_rows = max(1, round(step_s * spec.rate_hz))
         self._delay_s = sum(stage.delay_s for stage in chain.stages if isinstance(stage, Delay))
         self._threads: list[threading.Thread] = []
         self._warm, self._go = threading.Event(), threading.Event()
@@ -165,7 +168,7 @@ class Lane:
 
     def _work(self) -> None:
         try:
-            while self._cursor.wait(0.2) or not self.ring.closed:
+            while self._cursor.wait(0.2, self._step_rows) or not self.ring.closed:
                 if self._cursor.behind:
                     self._step()
         except Exception as error:

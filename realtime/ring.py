@@ -103,10 +103,10 @@ class Cursor:
         """Rows written and not yet read."""
         return self._ring.written - self._position
 
-    def wait(self, timeout_s: float) -> bool:
-        """Block until a row is there, the ring is closed or the time is over. True if a row is there."""
+    def wait(self, timeout_s: float, rows: int = 1) -> bool:
+        """Block until as many rows are there, the ring is closed or the time is over. True if any row is there."""
         with self._ring._changed:
-            self._ring._changed.wait_for(lambda: self.behind > 0 or self._ring.closed, timeout_s)
+            self._ring._changed.wait_for(lambda: self.behind >= rows or self._ring.closed, timeout_s)
             return self.behind > 0
 
     def read(self, max_rows: int | None = None) -> Block:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from realtime.block import Block
 from realtime.lane import Lane, Step
 from realtime.messages import SENTENCES, with_message
+from realtime.ring import Cursor
 from realtime.stage import Chain
 from tests.toys import PATIENCE_S, FakeInlet, Heard, Toy
 
@@ -164,6 +166,22 @@ def test_a_chain_that_raises_ends_its_lane_and_says_so() -> None:
     assert event["reason"] == "RuntimeError: the toy broke"
     assert isinstance(one.lane.error, RuntimeError)
     assert one.heard.rows("out") == list(range(10))
+
+
+def test_a_step_waits_for_its_rows_and_the_end_takes_what_is_left() -> None:
+    with OneLane(step_s=0.05) as one:
+        one.lane._cursor.wait = partial(_without_timeout, one.lane._cursor)  # type: ignore[method-assign]
+        one.inlet.send(0, 10)
+        one.heard.until(lambda: bool(one.heard.rows("out")))
+        for start in range(10, 23):
+            one.inlet.send(start, start + 1)
+    assert one.heard.rows("out") == list(range(23))
+    sizes = [len(block) for block in one.heard.blocks("out")]
+    assert min(sizes[1:-1]) >= 5
+
+
+def _without_timeout(cursor: Cursor, _timeout_s: float, rows: int) -> bool:
+    return Cursor.wait(cursor, PATIENCE_S, rows)
 
 
 def test_warm_it_goes_on_in_the_same_thread_as_if_it_had_met_nothing() -> None:
