@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from benchmarks.latency_case import Measured
 
@@ -21,10 +22,11 @@ PARTS = {  # of Parts, with what they are called
 
 def draw_latency(measured: Sequence[Measured], path: Path) -> None:
     """Left: the share of rows later than so many ms. Right: what the median delay consists of."""
-    figure = Figure(figsize=(15, 2.5 + 0.45 * len(measured)), layout="constrained")
+    figure = Figure(figsize=(15, 4.0 + 0.45 * len(measured)), layout="constrained")
     tails, bars = figure.subplots(1, 2)
     _draw_tails(tails, measured)
     _draw_bars(bars, measured)
+    figure.legend(*tails.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     figure.savefig(path, dpi=120)
 
 
@@ -35,8 +37,10 @@ def _draw_tails(axes: Axes, measured: Sequence[Measured]) -> None:
         style = "--" if m.case.load else "-"
         axes.step(values, later, style, where="post", label=str(m.case))
     axes.set(xscale="log", yscale="log", xlabel="end to end, ms", ylabel="share of rows that are later")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=7)
 
 
 def _draw_bars(axes: Axes, measured: Sequence[Measured]) -> None:
@@ -45,7 +49,7 @@ def _draw_bars(axes: Axes, measured: Sequence[Measured]) -> None:
         widths = np.array([max(0.0, float(np.median(getattr(m.parts, name)))) for m in measured])
         axes.barh(np.arange(len(measured)), widths, left=left, label=label)
         left += widths
-    axes.set_yticks(np.arange(len(measured)), [str(m.case) for m in measured], fontsize=7)
+    axes.set_yticks(np.arange(len(measured)), [str(m.case) for m in measured], fontsize=9)
     axes.invert_yaxis()
     axes.set_xlabel("median of each part, ms, from the time that the row's sound speaks of")
-    axes.legend(fontsize=7)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=4, fontsize=9)
