@@ -127,6 +127,49 @@ def test_layers_and_time_of_a_simulated_patient(session: Path, tmp_path: Path) -
     assert np.mean([float(gains[name]) for name, kind in driven.items() if kind == "phone"]) > 0.1
 
 
+@pytest.mark.long
+def test_decoder_layers_of_electrodes_that_follow_words(tmp_path: Path) -> None:
+    """Three electrodes hold a value of each word from its end on, two hold noise; 130 words in 75 s of sound."""
+    rng = np.random.default_rng(3)
+    sound, _ = speech_like(75, 0)
+    vocabulary = ["house", "river", "seven", "green", "walk", "music", "stone", "bright"]
+    values = {word: rng.standard_normal(3) for word in vocabulary}
+    words = [(0.5 + 0.57 * i, 0.9 + 0.57 * i, str(rng.choice(vocabulary))) for i in range(130)]
+    rows = rng.standard_normal((3750, 5)).astype(np.float32)
+    for _, end_s, word in words:
+        rows[round(50 * end_s) + 5 : round(50 * end_s) + 25, :3] += 2 * values[word]
+    streams = {
+        "sound": RecordedStream(Spec("sound", 16_000, ("sound",)), sound[:, None], np.arange(len(sound)) / 16_000),
+        "gamma": RecordedStream(Spec("gamma", ROW_HZ, tuple("abcde")), rows, np.arange(len(rows)) / ROW_HZ),
+    }
+    save_folder(Recording(streams), tmp_path / "session")
+    with (tmp_path / "session" / "phones.csv").open("w", newline="") as file:
+        timed = [("word", *word) for word in words] + [("phone", *word[:2], "AA") for word in words]
+        csv.writer(file).writerows([("kind", "start_s", "end_s", "label"), *timed])
+    out = tmp_path / "out"
+    command = ["analyze", str(tmp_path / "session"), "--high-gamma", "gamma", "--out", str(out), "--whisper", "tiny.en"]
+    command += ["--parts", "layers", "--workers", "1"]
+    assert main(command) == 0
+    found = numbers(out)
+    for layer in (1, 2, 3, 4):
+        for hearing in ("decoder, offline", "untrained decoder, offline"):
+            assert len(found["layers", "r", f"tiny.en {hearing} layer {layer}"]) == 5
+    vector = found["layers", "r", "tiny.en word vector, offline"]
+    p = found["layers", "p_fdr", "any decoder layer, offline"]
+    print(vector, p)
+    for name in "abc":
+        assert float(vector[name]) > 0.4
+        assert float(p[name]) <= 0.05
+    assert all(float(p[name]) > 0.05 for name in "de")
+    of = [of for part, _, of in found if "decoder" in of or "word vector" in of]
+    assert of
+    assert all("offline" in one for one in of)
+    assert "130 words of the transcript" in (out / "report.html").read_text(encoding="utf-8")
+    assert main([*command, "--no-decoder"]) == 0
+    assert "left out with --no-decoder" in (out / "report.html").read_text(encoding="utf-8")
+    assert not any("decoder" in of for _, _, of in numbers(out))
+
+
 def holdgraf(folder: Path, source: Path) -> list[str]:
     """The real patient's sentences as recordings of high gamma, with sound where there is some."""
     from scipy.io import wavfile
@@ -185,6 +228,7 @@ def test_a_real_patient_goes_through(recordings: Path, tmp_path: Path, capsys: p
         (["--parts", ","], "--parts"),
         (["--phone-window-ms", "200", "100"], "later end"),
         (["--percentile", "100"], "--percentile"),
+        (["--crop-ms", "-1"], "--crop-ms"),
         (["--workers", "0"], "1 or more"),
         (["--phones", "a.csv", "b.csv"], "2 files for 1 recordings"),
         (["--phones", "missing.csv"], "cannot be read"),

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 import whisper.model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders.analysis.decoder import SpokenWord, WordTokens, held, read_before, word_states
+from encoders.weights import untrained_whisper
+from realtime.block import regular
+from realtime.commands import analysis_decoder
+from realtime.commands.analysis_data import Segment
+from realtime.commands.analysis_store import Store
 from tests.oracles.decoder import decoder_states
 
 PROMPT, SECONDS = (97, 98), 40
@@ -87,6 +96,53 @@ def test_what_is_read_is_bounded_by_30_s_and_by_the_model() -> None:
     assert read_before(words, 7, 100) == [5, 6, 7]  # word 4 began 30.5 s before the sound of word 7 ends
     assert read_before(words, 7, 2) == [6, 7]
     assert read_before(words, 0, 2) == [0]
+
+
+def test_features_on_disk_go_on_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights of tiny.en's size: rows of two segments of one sound, an interruption, a second run."""
+    monkeypatch.setattr(analysis_decoder, "PIECE_WORDS", 3)
+    sound = (0.1 * np.random.default_rng(0).standard_normal((160_000, 1))).astype(np.float32)
+    block = regular(sound, 16_000.0, 100.0)
+    words = tuple((label, 101 + i, 101.5 + i) for i, label in enumerate(["one", "two", "three", "four", "five"]))
+    spoken_sound = analysis_decoder.SpokenSound(block, (("early", 99.0, 100.5), *words, ("late", 109.0, 111.0)))
+    segments = []
+    for first, stop in ((10, 100), (200, 500)):
+        observed = np.zeros((stop - first, 1), np.float32)
+        segments.append(Segment(100 + np.arange(first, stop) / 50, observed, observed > 0, block, first))
+    loaded = untrained_whisper("tiny.en", 5)
+
+    def features() -> analysis_decoder.DecoderFeatures:
+        return analysis_decoder.DecoderFeatures(loaded, [spoken_sound], 0.1, Store(tmp_path))
+
+    passes = []
+
+    def counted(*arguments: Any) -> np.ndarray:
+        if len(passes) == 1:
+            passes.append("stopped")
+            raise KeyboardInterrupt
+        passes.append(str(arguments[-2]))
+        return np.asarray(word_states(*arguments))
+
+    monkeypatch.setattr(analysis_decoder, "word_states", counted)
+    families = analysis_decoder.decoder_families([loaded])
+    assert [len(family.layers) for family in families] == [1, 4, 4]
+    assert all("offline" in family.name for family in families)
+    with pytest.raises(KeyboardInterrupt):
+        features().rows_of(families[1], segments)
+    one = features()
+    rows = {family.hearing: one.rows_of(family, segments) for family in families}
+    features().rows_of(families[2], segments)
+    assert passes == ["0", "stopped", "3"]  # five words in two pieces, each computed once
+    tokens = spoken_sound.tokens(WordTokens(loaded.model), 0.1)
+    assert [word.stop for word in tokens] == [16_000 * (i + 1) + 9_600 + 1 for i in range(5)]
+    untrained = untrained_whisper("tiny.en", 0).model.decoder
+    states = word_states(loaded.model, untrained, sound[:, 0], tokens, WordTokens(loaded.model).prompt)
+    for family, column in zip(families, (0, 1, 5), strict=True):
+        for layer, path in rows[family.hearing].items():
+            state = states[:, column if layer == 0 else column + layer - 1]
+            expected = held(state, tokens, len(sound))
+            chosen = np.concatenate([expected[10:100], expected[200:500]])
+            np.testing.assert_allclose(np.load(path).astype(np.float32), chosen, rtol=2e-3, atol=2e-3)
 
 
 def test_tokens_are_whispers_own() -> None:

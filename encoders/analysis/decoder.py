@@ -21,6 +21,7 @@ from encoders.analysis.features import frames_of
 from encoders.mel import whole_clip_log_mel
 from realtime.block import Floats
 
+__all__ = ["SpokenWord", "TextDecoder", "WordTokens", "held", "read_before", "word_states"]
 BATCH_WORDS = 8
 SAMPLES_A_FRAME = 320
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,12 @@ from encoders.bootstrap import r_draws
 from encoders.evaluation import correlation, shift_null
 from realtime.block import Floats
 from realtime.commands.analysis_data import Patient, heard, segments_key
+from realtime.commands.analysis_decoder import (
+    DECODERS,
+    DecoderFeatures,
+    decoder_families,
+    decoders_of,
+)
 from realtime.commands.analysis_features import Family, families_of, features_of, observed_file
 from realtime.commands.analysis_setup import Setup
 from realtime.commands.analysis_store import Result, Store
@@ -37,10 +45,15 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
     families = families_of(setup.whispers)
     key = [VERSION, segments_key(segments),
            setup.facts(), str(LAGGED)]  # fmt: skip
+    decoders, reason = decoders_of(patient, setup.whispers, setup.crop_s, store)
+    if decoders:
+        families += decoder_families(setup.whispers)
+        key += ["decoder", [one.key for one in decoders.values()]]
+        facts |= {"crop_ms": 1e3 * (setup.crop_s or 0.0), "words": next(iter(decoders.values())).count}
 
     def make() -> Result:
         one = heard(segments)
-        cells = _cells(patient, one, families, setup, store)
+        cells = _cells(patient, one, families, decoders, setup, store)
         every = [cell for some in cells.values() for cell in some]
         with working(f"{patient.name}: {len(every)} fits of layers") as progress:
             failed = run_cells(every, setup.workers, setup.scheduler, progress)
@@ -52,7 +65,8 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
         names = [[f.model, f.hearing, list(f.layers)] for f in families]
         return Result({**facts, "failed": failed, "families": names}, _arrays(families, found))
 
-    return store.result(f"layers {patient.name}", key, make)
+    result = store.result(f"layers {patient.name}", key, make)
+    return replace(result, facts={**result.facts, "no_decoder": reason})
 
 
 def too_little(seconds: float, least_s: float = LEAST_S) -> str:
@@ -68,12 +82,23 @@ def scores(predicted: Floats, one: Heard) -> Scores:
 
 
 def _cells(
-    patient: Patient, one: Heard, families: Sequence[Family], setup: Setup, store: Store
+    patient: Patient,
+    one: Heard,
+    families: Sequence[Family],
+    decoders: Mapping[str, DecoderFeatures],
+    setup: Setup,
+    store: Store,
 ) -> dict[tuple[Family, int], list[Cell]]:
     """The fits of each layer of each family: electrodes in groups, fold by fold."""
     segments, observed = patient.segments(with_sound=True), observed_file(one, store)
     whispers = {whisper.name: whisper for whisper in setup.whispers}
     electrodes, folder = len(patient.electrodes), store.cells(f"layers {patient.name}")
+
+    def files(family: Family) -> dict[int, Path]:
+        if family.hearing in DECODERS:
+            return decoders[family.model].rows_of(family, segments)
+        return features_of(family, segments, whispers, setup.streaming, store)
+
     groups = [(a, min(a + ELECTRODES_A_CELL, electrodes)) for a in range(0, electrodes, ELECTRODES_A_CELL)]
     return {
         (family, layer): [
@@ -85,7 +110,7 @@ def _cells(
             for fold in range(len(folds_of(one)))
         ]
         for family in families
-        for layer, path in features_of(family, segments, whispers, setup.streaming, store).items()
+        for layer, path in files(family).items()
     }  # fmt: skip
 
 
@@ -99,9 +124,11 @@ def _arrays(families: Sequence[Family], found: dict[tuple[Family, int], Scores])
             choice = choose_layer(r, np.stack([one[1] for one in some]), family.layers)
             for name in ("best", "low", "high", "agreement"):
                 arrays[f"{family.name}/{name}"] = getattr(choice, name)
-    trained = [one for (family, _), one in found.items() if family.hearing in ("offline", "causal")]
-    null = np.stack([one[2] for one in trained])
-    arrays["p"], arrays["p_fdr"] = best_of_all(np.stack([one[0] for one in trained]), null)
-    best = np.nan_to_num(null, nan=-1.0).max(axis=0)
-    arrays["null_p95"] = np.percentile(best, 95, axis=0)
+    for named, hearings in (("", ("offline", "causal")), ("decoder ", DECODERS[1:2])):
+        trained = [one for (family, _), one in found.items() if family.hearing in hearings]
+        if trained:
+            null = np.stack([one[2] for one in trained])
+            p, adjusted = best_of_all(np.stack([one[0] for one in trained]), null)
+            p95 = np.percentile(np.nan_to_num(null, nan=-1.0).max(axis=0), 95, axis=0)
+            arrays |= {f"{named}p": p, f"{named}p_fdr": adjusted, f"{named}null_p95": p95}
     return arrays

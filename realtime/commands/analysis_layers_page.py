@@ -9,6 +9,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from encoders.analysis.layers import DEPTHS, confusion, depth_of
+from realtime.commands.analysis_decoder_page import draw_decoder
 from realtime.commands.analysis_page import told
 from realtime.commands.analysis_setup import Setup, Truth
 from realtime.commands.analysis_store import Result
@@ -42,6 +43,7 @@ def draw(patient: str, result: Result, setup: Setup, report: Report) -> Rows:
         if setup.truth:
             _against_truth(report, arrays, names, model, layers, setup.truth)
         report.add_table(_electrodes(arrays, names, model), f"Electrodes, Whisper {model}", folded=True)
+        draw_decoder(report, facts, arrays, names, model)
     return _numbers(patient, facts, arrays, names)
 
 
@@ -180,10 +182,11 @@ def _numbers(patient: str, facts: dict[str, Any], arrays: Any, names: list[str])
             if f"{of}/{quantity}" in arrays:
                 rows += [_row(patient, name, of, f"{quantity} layer" if quantity != "agreement" else quantity,
                               arrays[f"{of}/{quantity}"][e]) for e, name in enumerate(names)]  # fmt: skip
-    for quantity in ("p", "p_fdr", "null_p95"):
-        rows += [
-            _row(patient, name, "any trained layer", quantity, arrays[quantity][e]) for e, name in enumerate(names)
-        ]
+    for of, prefix in (("any trained layer", ""), ("any decoder layer, offline", "decoder ")):
+        for quantity in ("p", "p_fdr", "null_p95"):
+            if prefix + quantity in arrays:
+                rows += [_row(patient, name, of, quantity, arrays[prefix + quantity][e])
+                         for e, name in enumerate(names)]  # fmt: skip
     return rows
 
 

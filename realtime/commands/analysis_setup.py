@@ -24,7 +24,8 @@ class Setup:
     """whispers: the models. streaming: how the causal ones hear. workers, scheduler: see `sweep.run_cells`.
 
     window_s: after a phone's onset. percentile: of r, above which electrodes count as encoding instead of by the false
-    discovery rate. truth: of a simulated patient's electrodes, by name; empty for a real one.
+    discovery rate. truth: of a simulated patient's electrodes, by name; empty for a real one. crop_s: of sound after a
+    word's end that decoder layers still hear; None leaves them out.
     """
 
     whispers: tuple[LoadedWhisper, ...]
@@ -38,6 +39,7 @@ class Setup:
     positions: dict[str, tuple[float, ...]] = field(default_factory=dict)
     truth: dict[str, Truth] = field(default_factory=dict)
     atlas: str = "destrieux"
+    crop_s: float | None = 0.0
 
     def for_patient(self, positions: dict[str, tuple[float, ...]], regions: dict[str, str]) -> Setup:
         """With the places of one patient's electrodes, whose names others may have too."""

@@ -93,6 +93,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="of regions, for MNI coordinates: destrieux, none, or a NIfTI label image with its names in FILE.csv",
     )
+    parser.add_argument(
+        "--crop-ms",
+        type=float,
+        default=0.0,
+        metavar="MS",
+        help="of sound after a word's end that decoder layers still hear (default: 0)",
+    )
+    parser.add_argument(
+        "--no-decoder", action="store_true", help="leave decoder layers out, which take a pass of Whisper for each word"
+    )
     add_keep_option(parser)
     parser.add_argument("--truth", type=Path, metavar="FILE", help="what drives a simulated patient's electrodes, JSON")
     parser.add_argument(
@@ -167,6 +177,8 @@ def _setup(options: argparse.Namespace, config: Config | None) -> Setup:
         )
     if options.percentile is not None and not 0 < options.percentile < 100:
         raise UserError(f"--percentile: found {options.percentile:g}, expected a number between 0 and 100")
+    if not 0 <= options.crop_ms <= 1000:
+        raise UserError(f"--crop-ms: found {options.crop_ms:g}, expected 0 to 1000 ms after a word's end")
     if options.epochs < 1 or (options.workers is not None and options.workers < 1):
         raise UserError("--workers and --epochs: expected 1 or more")
     truth, positions = _read_truth(options.truth) if options.truth else ({}, {})
@@ -186,6 +198,7 @@ def _setup(options: argparse.Namespace, config: Config | None) -> Setup:
         positions=positions,
         truth=truth,
         atlas=options.atlas,
+        crop_s=None if options.no_decoder else options.crop_ms / 1e3,
     )
 
 
