@@ -114,7 +114,7 @@ def test_features_on_disk_go_on_where_they_were(tmp_path: Path, monkeypatch: pyt
     def features() -> analysis_decoder.DecoderFeatures:
         return analysis_decoder.DecoderFeatures(loaded, [spoken_sound], 0.1, Store(tmp_path))
 
-    passes = []
+    passes: list[str] = []
 
     def counted(*arguments: Any) -> np.ndarray:
         if len(passes) == 1:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from encoders.analysis.decoder import SpokenWord, TextDecoder, WordTokens, held, word_states
-from encoders.analysis.phone_times import NOT_SPEECH
+from encoders.analysis.phone_classes import NOT_SPEECH
 from encoders.weights import LoadedWhisper, untrained_whisper
 from realtime.block import Block, Floats
 from realtime.commands.analysis_data import Patient, Segment, content_key
