@@ -150,10 +150,10 @@ def test_live_figures_are_the_offline_ones() -> None:
 def heard_speech(seconds: int, trial: int = 0) -> Stimulus:
     """Real speech; an embedding of noise that follows its loudness, so that driven electrodes do as well."""
     spoken = load_trials()
-    pieces = [
-        Resample(t.rate_hz, SOUND_HZ).layer(regular(t.sound[:, None], t.rate_hz)).data[:, 0]
-        for t in (spoken[trial % len(spoken)], spoken[(trial + 1) % len(spoken)], spoken[(trial + 2) % len(spoken)])
-    ]
+    pieces: list[npt.NDArray[np.floating]] = []
+    while sum(map(len, pieces)) < seconds * SOUND_HZ:
+        t = spoken[(trial + len(pieces)) % len(spoken)]
+        pieces.append(Resample(t.rate_hz, SOUND_HZ).layer(regular(t.sound[:, None], t.rate_hz)).data[:, 0])
     sound = np.concatenate(pieces)[: seconds * 16_000].astype(np.float32)
     rng = np.random.default_rng(0)
     loudness = np.sqrt(np.mean(np.square(sound[: len(sound) // 320 * 320]).reshape(-1, 320), axis=1))
@@ -165,7 +165,7 @@ def heard_speech(seconds: int, trial: int = 0) -> Stimulus:
     )
 
 
-def patient(seed: int, stimulus: Stimulus, contaminated: int) -> SimulatedPatient:
+def patient(seed: int, stimulus: Stimulus, rig: RigConfig, artefacts: bool = True) -> SimulatedPatient:
     config = PatientConfig(
         electrodes=25,
         layer_driven=15,
@@ -173,14 +173,14 @@ def patient(seed: int, stimulus: Stimulus, contaminated: int) -> SimulatedPatien
         onset_driven=0,
         seed=seed,
         ceiling=(0.6, 0.8),
-        rig=RigConfig(contaminated=contaminated),
+        artefacts=artefacts,
+        rig=rig,
     )
     return SimulatedPatient(config, [stimulus])
 
 
-def figures(subject: SimulatedPatient, stimulus: Stimulus, seed: int) -> ContaminationResult:
+def figures(subject: SimulatedPatient, stimulus: Stimulus, ecog: npt.NDArray[np.float32]) -> ContaminationResult:
     names = tuple(truth.name for truth in subject.truth)
-    ecog = subject.record(stimulus, seed)
     rate_hz = subject.config.rate_hz
     streams = (
         RecordedStream(
@@ -193,10 +193,10 @@ def figures(subject: SimulatedPatient, stimulus: Stimulus, seed: int) -> Contami
 
 def test_the_contaminated_electrode_is_flagged_and_its_driven_neighbours_are_not() -> None:
     stimulus = heard_speech(60)
-    subject = patient(0, stimulus, 1)
+    subject = patient(0, stimulus, RigConfig(contaminated=1))
     assert len(subject.contaminated) == 1
     assert not subject.truth[subject.contaminated[0]].driven
-    result = figures(subject, stimulus, 1)
+    result = figures(subject, stimulus, subject.record(stimulus, 1))
     assert np.flatnonzero(result.flagged).tolist() == subject.contaminated
 
 
@@ -205,8 +205,8 @@ def test_contaminated_in_nine_of_ten_seeds_and_clean_in_one_of_a_hundred() -> No
     found, false, clean = 0, 0, 0
     for seed in range(10):
         stimulus = heard_speech(90, seed)
-        subject = patient(100 + seed, stimulus, 1)
-        flagged = set(np.flatnonzero(figures(subject, stimulus, seed).flagged).tolist())
+        subject = patient(100 + seed, stimulus, RigConfig(contaminated=1))
+        flagged = set(np.flatnonzero(figures(subject, stimulus, subject.record(stimulus, seed)).flagged).tolist())
         found += set(subject.contaminated) <= flagged
         false += len(flagged - set(subject.contaminated))
         clean += len(subject.truth) - len(subject.contaminated)
