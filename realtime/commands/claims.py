@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -40,6 +41,13 @@ def contaminated_names(calibrations: Sequence[Calibration], plan: wiring.EcogPla
     elif float(result.seconds.max(initial=0.0)) < ENOUGH_S:
         say(f"whether electrodes record the sound itself is not known: that takes {ENOUGH_S:g} s of sound")
     return names
+
+
+def tell_of_reference(contaminated: Sequence[str], plan: wiring.EcogPlan) -> None:
+    """Where contaminated electrodes are part of the reference: how to take them out of it."""
+    if contaminated and plan.reference == "common average":
+        bad = json.dumps([*plan.bad, *contaminated])
+        say(f"  through the common average the others hear a little of them: write bad = {bad} under [ecog], fit again")
 
 
 def claimed_of(electrodes: Sequence[str], contaminated: Collection[str], keep: bool) -> Mask:

@@ -19,7 +19,7 @@ from encoders.training import FitConfig, FitResult
 from realtime.block import Mask
 from realtime.commands import together, wiring
 from realtime.commands.causality import cost_of_causality
-from realtime.commands.claims import add_keep_option, claimed_of, contaminated_names, keeps
+from realtime.commands.claims import add_keep_option, claimed_of, contaminated_names, keeps, tell_of_reference
 from realtime.commands.console import machine_facts, say, working
 from realtime.commands.fit_report import fit_content, fit_page
 from realtime.commands.fitting import fit_material, is_simulated, recording_facts
@@ -103,6 +103,7 @@ def run(options: argparse.Namespace) -> int:
     claimed = None
     if not options.quick:
         facts["contaminated"] = contaminated_names(calibrations, plan)
+        tell_of_reference(facts["contaminated"], plan)
         claimed = claimed_of(plan.electrodes(calibrations[0].ecog.spec), facts["contaminated"], keeps(options, config))
     fitted = fit_and_judge(calibrations, embedding, plan, options, facts, claimed)
     Console(markup=False).print(_table(fitted))
