@@ -264,7 +264,7 @@ def test_states_markers_and_voices_are_shown_when_told(qtbot: Any, pair: tuple[A
     assert window.shown == ["LT1", "LT4"]
     assert "STG" in window.traces._item.titleLabel.text
     assert window.health.voices.isVisible()
-    assert "sound 10.0 ms, ecog 2.0 ms" in window.health.who.text()
+    assert "sound 10.0 ms, ecog 2.0 ms" in window.health.who.text().replace("&nbsp;", " ")
     engine.facts = {"state": "silence"}  # of which no event was heard
     engine.say_settings()
     qtbot.waitUntil(lambda: window.client.states[-1][1] == "silence", timeout=30_000)

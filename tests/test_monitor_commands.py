@@ -182,7 +182,9 @@ def test_switches_ask_and_show_the_answer(qtbot: Any, pair: tuple[Any, Any]) -> 
     qtbot.waitUntil(lambda: window.health.says.text() == "recording on: confirmed", timeout=30_000)
     engine.facts = {"recording": {"on": True, "bytes": 12_300_000, "free_bytes": 45e9}, "adaptation": True}
     engine.say_settings()
-    qtbot.waitUntil(lambda: "on, 12.3 MB, 45 GB left" in window.health.who.text(), timeout=30_000)
+    qtbot.waitUntil(
+        lambda: "on, 12.3 MB, 45 GB left" in window.health.who.text().replace("&nbsp;", " "), timeout=30_000
+    )
     window.controls.buttons["Record"].click()
     assert engine.obey()[0]["on"] is False
     window.controls.buttons["Adapt"].click()

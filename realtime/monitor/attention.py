@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from realtime.monitor.curves import mean_weights
 from realtime.monitor.history import Rows
-from realtime.monitor.picture import make_plot, set_title
+from realtime.monitor.picture import make_plot, side_by_side
 from realtime.monitor.session import Session
 from realtime.monitor.theme import Theme
 
@@ -24,23 +23,19 @@ class Attention:
 
     def __init__(self, theme: Theme) -> None:
         self._theme = theme
-        self.widget = QWidget()
-        row = QHBoxLayout(self.widget)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(0)
-        now = make_plot(theme, "Attention: none received", "lag (ms)", "mean weight")
+        self._heads = ""
+        now = make_plot(theme, "", "lag (ms)", "mean weight")
         self._item = now.getPlotItem()
         self._item.getAxis("left").setWidth(62)
         self._item.setXRange(0.0, 1000.0, padding=0.01)
         self._item.setYRange(0.0, 0.2, padding=0)
-        session = make_plot(theme, "Session", "minutes", "lag (ms)")
+        session = make_plot(theme, "", "minutes from now", "lag (ms)")
         self._session_item = session.getPlotItem()
         self._session_item.getAxis("left").setWidth(58)
         self._session_item.getAxis("bottom").setTickDensity(0.5)
         self.picture = pg.ImageItem(axisOrder="col-major", lut=pg.colormap.get("viridis").getLookupTable(nPts=256))
         self._session_item.addItem(self.picture)
-        row.addWidget(now, 58)
-        row.addWidget(session, 42)
+        self.widget, self.says = side_by_side(theme, "Attention: none received", now, session, (58, 42))
         self.curves: list[Any] = []
         self.session_curves: list[Any] = []
 
@@ -71,6 +66,7 @@ class Attention:
         order = np.argsort([int(name.split("_lag")[1]) for name in channels], kind="stable")
         picture = means[:, order].reshape(len(means), lags, -1).mean(axis=2)  # (spans, lags), over heads
         top = float(np.nanmax(picture))
+        self.says.setText(f"{self._heads}. Right: mean, 0 to {top:.2g}")
         self.picture.setImage(np.nan_to_num(picture), levels=(0.0, top or 1.0), autoLevels=False)
         minutes = (begin_s - now_s) / 60.0
         self.picture.setRect(minutes, -0.5 * LAG_MS, len(means) * span_s / 60.0, lags * LAG_MS)
@@ -87,4 +83,4 @@ class Attention:
         for curve in (*self.session_curves, *self.curves):
             self._item.addItem(curve)
         names = " ".join(f"<span style='color:{c}'><b>{k + 1}</b></span>" for k, c in enumerate(colours))
-        set_title(self._item, self._theme, f"Head <b>{names}</b>, last {MEAN_S:g} s; -- all")
+        self._heads = f"Head {names}: ━ last {MEAN_S:g} s, ╍ session"

@@ -76,7 +76,7 @@ class Electrodes:
                 for name, place, r, colour in zip(names, places, scores, self._brushes(scores, top_r), strict=True)
             ]
         )
-        known_null = "" if np.isnan(null_r) else f"; dim: chance ({null_r:.2f})"
+        known_null = "" if np.isnan(null_r) else f"; small: chance (below {null_r:.2f})"
         kinds = set(unfit.values()) if unfit else set()
         signs = "".join(f"; {sign}" for kind, sign in SIGNS.items() if kind in kinds)
         self._unfit = dict(unfit)

@@ -5,30 +5,32 @@ from __future__ import annotations
 import math
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel, QWidget
+from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from realtime.monitor.view import View
 from realtime.monitor.vitals import Vitals
 
 
 class Frozen:
-    """A label at the top of `over`, there while what is drawn is paused or old."""
+    """`widget`: `below` under a bar of words, there while what is drawn is paused or old."""
 
-    def __init__(self, over: QWidget) -> None:
-        self._over = over
-        self.label = QLabel(over)
+    def __init__(self, below: QWidget) -> None:
+        self.widget = QWidget()
+        self.label = QLabel()
         self.label.setObjectName("frozen")
         self.label.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.label.hide()
+        column = QVBoxLayout(self.widget)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.label)
+        column.addWidget(below, 1)
 
     def draw(self, view: View, vitals: Vitals, now_s: float) -> None:
         says = words(view, vitals, now_s)
         self.label.setVisible(bool(says))
         if says:
             self.label.setText(says)
-            self.label.adjustSize()
-            self.label.move(max(0, (self._over.width() - self.label.width()) // 2), 34)
 
 
 def words(view: View, vitals: Vitals, now_s: float) -> str:

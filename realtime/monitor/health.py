@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable
 
@@ -26,12 +27,13 @@ class Health:
         self.simulated = _label("simulated", "SIMULATED PATIENT")
         self.voices = _label("voices", "RECORDING VOICES")
         self.banner, self.quiet = _label("banner"), _label("quiet")
-        self.banner.setWordWrap(True)
         self.banner.setAlignment(Qt.AlignmentFlag.AlignCenter)
         for label in (self.simulated, self.voices):
             label.hide()
-        self.quiet.setWordWrap(True)
         self.clock, self.says = _label(), _label()
+        for label in (self.banner, self.quiet, self.who, self.says):
+            label.setWordWrap(True)
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         for label in (self.banner, self.quiet, self.says):
             label.setTextFormat(Qt.TextFormat.PlainText)  # words of others
         self.acknowledge = QPushButton("Acknowledge")
@@ -42,14 +44,16 @@ class Health:
         column.setContentsMargins(8, 4, 8, 2)
         column.setSpacing(2)
         column.addLayout(_row(self.state, self.simulated, self.voices, self.latency))
-        column.addLayout(_row(self.who, self.counts))
+        about = _row(self.who, self.counts, wide=self.who)
+        about.setAlignment(self.counts, Qt.AlignmentFlag.AlignTop)
+        column.addLayout(about)
         column.addWidget(self.quiet)
         over = QHBoxLayout()
         over.addWidget(self.banner, 1)
         over.addWidget(self.acknowledge)
         column.addLayout(over)
         self.foot = QWidget()
-        below = _row(self.clock, self.says, self.ages)
+        below = _row(self.clock, self.says, self.ages, wide=self.says)
         below.setContentsMargins(8, 0, 8, 4)
         self.foot.setLayout(below)
 
@@ -67,32 +71,43 @@ class Health:
         )
         self.counts.setText("".join(self._count(lane, vitals) for lane in ("sound", "ecog")))
         self.who.setText(
-            "".join(
+            self._pair("streams", vitals.streams or "not yet known")
+            + self._switches(settings)
+            + "".join(
                 self._pair(name, value or "not yet known")
                 for name, value in (
                     ("model", settings.model),
                     ("whisper", settings.whisper),
-                    ("streams", vitals.streams),
                     ("delay", settings.delays),
                 )
             )
-            + self._switches(settings)
         )
         ages = "".join(self._pair(what, _seconds(age)) for what, age in vitals.ages_s.items())
         self.ages.setText(self._pair("seconds since the last row:", "") + ages)
         self.clock.setText(f"<b>{clock_words(time.time())}</b>")  # stands still where the window does
         self.says.setText(says)
-        _show(self.banner, alarms.banner())
-        _show(self.quiet, alarms.quiet())
         self.acknowledge.setVisible(alarms.to_acknowledge())
+        for label, words in ((self.banner, alarms.banner()), (self.quiet, alarms.quiet())):
+            label.setText(words)
+            label.setVisible(bool(words))
+        self._give_room()
+
+    def _give_room(self) -> None:
+        """Texts that may be longer than a line get the height that they need: Qt's layouts are late with it."""
+        room = self.widget.width() - 16
+        beside = self.acknowledge.sizeHint().width() + 8 if self.acknowledge.isVisible() else 0
+        _fit(self.banner, room - beside)
+        _fit(self.quiet, room)
+        _fit(self.who, room - self.counts.sizeHint().width() - 16)
+        _fit(self.says, room - self.clock.sizeHint().width() - self.ages.sizeHint().width() - 32)
 
     def _switches(self, settings: Settings) -> str:
-        """Adaptation and recording, where the engine says how they stand."""
+        """Recording and adaptation, where the engine says how they stand."""
         said = ""
-        if settings.adaptation is not None:
-            said += self._pair("adaptation", "on" if settings.adaptation else "off")
         if settings.recording is not None:
             said += self._pair("recording", _recording(settings.recording))
+        if settings.adaptation is not None:
+            said += self._pair("adaptation", "on" if settings.adaptation else "off")
         return said
 
     def _count(self, lane: str, vitals: Vitals) -> str:
@@ -105,33 +120,32 @@ class Health:
         return self._pair(name, f"<span style='color:{self._theme.bad}'>{value}</span>" if wrong else value)
 
     def _pair(self, name: str, value: str) -> str:
-        return f"<span style='color:{self._theme.dim}'>{name}</span>&nbsp;<b>{value}</b>&nbsp;&nbsp; "
+        """Which stays on one line."""
+        inside = f"<span style='color:{self._theme.dim}'>{name}</span> <b>{value}</b>&nbsp;"
+        return re.sub(r" (?![^<]*>)", "&nbsp;", inside) + " "
 
 
 def _label(name: str = "", text: str = "") -> QLabel:
     label = QLabel(text)
     label.setObjectName(name)
     label.setTextFormat(Qt.TextFormat.RichText)
-    label.setSizePolicy(
-        QSizePolicy.Policy.Ignored if name in ("banner", "quiet") else QSizePolicy.Policy.Minimum,
-        QSizePolicy.Policy.Fixed,
-    )
+    label.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
     return label
 
 
-def _row(*labels: QLabel) -> QHBoxLayout:
+def _row(*labels: QLabel, wide: QLabel | None = None) -> QHBoxLayout:
+    """wide: takes the room that is left; without it there is a gap before the last one."""
     row = QHBoxLayout()
     row.setSpacing(16)
-    for k, label in enumerate(labels):
-        if k == len(labels) - 1:
+    for label in labels:
+        if wide is None and label is labels[-1]:
             row.addStretch(1)
-        row.addWidget(label)
+        row.addWidget(label, int(label is wide))
     return row
 
 
-def _show(label: QLabel, text: str) -> None:
-    label.setText(text)
-    label.setVisible(bool(text))
+def _fit(label: QLabel, width: int) -> None:
+    label.setFixedHeight(max(0, label.heightForWidth(max(width, 100))))
 
 
 def _recording(recording: Recording) -> str:

@@ -163,7 +163,7 @@ class Maps:
 
     def _describe(self) -> None:
         for name, title in zip(NAMES, TITLES, strict=True):
-            set_title(self._items[name], self._theme, title + (" (SD)" if name in self._bars else ""))
+            set_title(self._items[name], self._theme, f"{title} (SD)")
             if name in self._bars:
                 self._bars[name].setLevels((-self.limits_sd[name], self.limits_sd[name]))
 

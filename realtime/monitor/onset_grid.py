@@ -94,7 +94,7 @@ class OnsetGrid:
         if not self._onsets:
             set_title(self._item, self._theme, "Sound onsets: none yet")
             return
-        said = f"Mean of {self._onsets} onsets: {-BEFORE_S:g} to {AFTER_S:g} s, ±{self.height_sd:g} SD"
+        said = f"Mean of {self._onsets} onsets: {-BEFORE_S:g} to {AFTER_S:g} s, ±{self.height_sd:.2g} SD"
         if name is not None:
             mean = self._mean[:, self._names.index(name)]
             peak = int(np.nanargmax(np.abs(mean))) if np.isfinite(mean).any() else -1

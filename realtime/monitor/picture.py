@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyqtgraph as pg
-from PySide6.QtWidgets import QGraphicsItem, QWidget
+from PySide6.QtWidgets import QGraphicsItem, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from realtime.errors import UserError
 from realtime.monitor.theme import SMALLEST_PT, Theme, font
@@ -43,6 +43,25 @@ def set_title(item: Any, theme: Theme, title: str) -> None:
     item.setTitle(title, color=theme.text, size=f"{SMALLEST_PT}pt", justify="left")
 
 
+def side_by_side(theme: Theme, title: str, left: QWidget, right: QWidget, shares: tuple[int, int]) -> Any:
+    """Two plots under one title: the widget, and the label of the title, which may hold HTML."""
+    widget, says = QWidget(), QLabel(title)
+    says.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    says.setContentsMargins(8, 4, 8, 0)
+    says.setStyleSheet(f"background: {theme.panel}")
+    row = QHBoxLayout()
+    row.setSpacing(0)
+    for plot, share in zip((left, right), shares, strict=True):
+        plot.getPlotItem().setTitle(None)  # type: ignore[attr-defined]
+        row.addWidget(plot, share)
+    column = QVBoxLayout(widget)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(0)
+    column.addWidget(says)
+    column.addLayout(row, 1)
+    return widget, says
+
+
 def save_picture(window: QWidget, path: Path) -> None:
     """What the window shows now, as a PNG. Raises UserError where the file cannot be written."""
     if not window.grab().save(str(path), "PNG"):  # type: ignore[call-overload]
@@ -71,7 +90,7 @@ def save_panels(window: Any, folder: Path) -> None:
     window.traces.cursor.click(left + 0.3 * (right - left), window.view.reference(0.0))
     window.traces.cursor.move(left + 0.45 * (right - left), low + 0.6 * (high - low))
     _redraw(window)
-    save_picture(window.traces.widget, folder / "monitor-paused.png")
+    save_picture(window.frozen.widget, folder / "monitor-paused.png")
     window.view.resume()
 
 

@@ -34,7 +34,7 @@ class Sound:
         self._mel.addItem(self.picture)
         self._mel.setXRange(-WINDOW_S, 0.0, padding=0)
         self._mel.setYRange(0.0, 80.0, padding=0)
-        level = make_plot(theme, " ", " ", "level (dB)")
+        level = make_plot(theme, " ", " ", "level (dBFS)")
         level.setFixedWidth(105)
         self._level = level.getPlotItem()
         self._level.getAxis("bottom").setTicks([[]])
@@ -53,7 +53,7 @@ class Sound:
         stop_s = float(times[-1]) if len(times) else now_s
         bands = data[:, 1:]
         picture = columns_by_time(times, bands, stop_s, round(WINDOW_S / STEP_S), STEP_S)
-        self.picture.setImage(np.nan_to_num(picture, nan=LOG_MEL[0]), levels=LOG_MEL, autoLevels=False)
+        self.picture.setImage(picture, levels=LOG_MEL, autoLevels=False)  # no row, no colour
         self.picture.setRect(stop_s - now_s - WINDOW_S, 0.0, WINDOW_S, bands.shape[1])
         self._mel.setYRange(0.0, bands.shape[1], padding=0)
         level_db = float(data[-1, 0]) if len(times) and times[-1] > now_s - 1.0 else np.nan

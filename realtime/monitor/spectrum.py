@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from realtime.block import Floats
 from realtime.monitor.curves import polyline
-from realtime.monitor.picture import make_plot
+from realtime.monitor.picture import make_plot, side_by_side
 from realtime.monitor.spectra import Spectra, verdict_words, verdicts
 from realtime.monitor.theme import Theme
 
@@ -25,19 +24,6 @@ class Spectrum:
     def __init__(self, theme: Theme) -> None:
         self._theme = theme
         self.wrong: dict[str, str] = {}
-        self.widget = QWidget()
-        self.says = QLabel("Raw power: none received")
-        self.says.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.says.setContentsMargins(8, 4, 8, 0)
-        self.says.setStyleSheet(f"background: {theme.panel}")
-        row = QHBoxLayout()
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(0)
-        column = QVBoxLayout(self.widget)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(self.says)
-        column.addLayout(row, 1)
         curves = make_plot(theme, "", "frequency (Hz)", "power (dB)")
         self._item = curves.getPlotItem()
         self._item.getAxis("left").setWidth(62)
@@ -55,10 +41,7 @@ class Spectrum:
         self._image_item.invertY(True)
         self.picture = pg.ImageItem(axisOrder="col-major", lut=pg.colormap.get("viridis").getLookupTable(nPts=256))
         self._image_item.addItem(self.picture)
-        for item in (self._item, self._image_item):
-            item.setTitle(None)
-        row.addWidget(curves, 62)
-        row.addWidget(image, 38)
+        self.widget, self.says = side_by_side(theme, "Raw power: none received", curves, image, (62, 38))
         self._drawn: object = None
 
     def draw(self, spectra: Spectra | None, shown: Sequence[str]) -> None:

@@ -74,7 +74,7 @@ def style_sheet(theme: Theme) -> str:
         f"QTabBar::tab:selected {{ background: {theme.panel}; color: {theme.text}; }}"
         f"QLabel#frozen {{ background: {YELLOW}; color: black; font-size: 16pt; font-weight: bold; padding: 6px; }}"
         f"QSplitter::handle {{ background: {theme.faint}; }}"
-        f"QPushButton, QComboBox, QSpinBox {{ background: {theme.panel}; border: 1px solid {theme.dim};"
+        f"QPushButton, QComboBox {{ background: {theme.panel}; border: 1px solid {theme.dim};"
         " border-radius: 3px; padding: 2px 7px; }"
         f"QPushButton:hover {{ border-color: {theme.text}; }}"
         f"QPushButton:checked {{ background: {theme.good}; color: black; }}"

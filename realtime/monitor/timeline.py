@@ -13,7 +13,8 @@ from realtime.monitor.theme import Theme, font
 Timed = Sequence[tuple[float, str]]  # when, on the engine's clock, and what
 MOST_LABELS = 24
 LETTERS = 16
-TOP = 0.8  # above the first lane
+LETTER_PX = 9.0  # at most, on average
+ROW_PX = 19.0
 
 
 def spans(states: Timed, start_s: float, stop_s: float) -> list[tuple[float, float, str]]:
@@ -26,8 +27,23 @@ def spans(states: Timed, start_s: float, stop_s: float) -> list[tuple[float, flo
     return found
 
 
+def fitting(texts: Timed, letter: float) -> list[tuple[float, str]]:
+    """Texts that begin at their x, cut so that each ends before the next one begins; none where too little fits.
+
+    letter: how wide one is.
+    """
+    found = []
+    for k, (x, text) in enumerate(texts):
+        room = LETTERS if k + 1 == len(texts) else min(LETTERS, int((texts[k + 1][0] - x) / letter))
+        if len(text) <= room:
+            found.append((x, text))
+        elif room > 2:
+            found.append((x, f"{text[: room - 1]}…"))
+    return found
+
+
 class Timeline:
-    """Bars of states along the top of a plot, and a line with a text for each marker."""
+    """Along the top of a plot: bars of states, under them their names, under these the markers' texts, with lines."""
 
     def __init__(self, item: Any, theme: Theme) -> None:
         self._item = item
@@ -46,9 +62,9 @@ class Timeline:
         self._said: list[tuple[float, str]] = []
 
     def draw(
-        self, states: Timed, markers: Timed, reference_s: float, start_s: float, stop_s: float, low: float
+        self, states: Timed, markers: Timed, reference_s: float, start_s: float, stop_s: float, top: float
     ) -> None:
-        """Of what lies between start_s and stop_s. low: bottom of the plot, to which markers' lines reach."""
+        """Of what lies between start_s and stop_s. top: of the plot."""
         shown = [(at_s, text) for at_s, text in markers if start_s <= at_s <= stop_s]
         found = spans(states, start_s, stop_s) if states else []
         if not shown and not found and not self._said:
@@ -57,19 +73,25 @@ class Timeline:
             ends = [
                 end_s - reference_s for begin_s, until_s, what in found if what == state for end_s in (begin_s, until_s)
             ]
-            bar.setData(ends, [TOP] * len(ends))
+            bar.setData(ends, [top] * len(ends))
         at = [at_s - reference_s for at_s, _ in shown for _ in range(2)]
-        self.lines.setData(at, [low, TOP] * len(shown))
+        low = self._item.viewRange()[1][0]
+        self.lines.setData(at, [low, top] * len(shown))
         self._said = [(begin_s, state) for begin_s, _, state in found] + shown
-        self._label(reference_s)
+        second_px, lane_px = self._item.getViewBox().viewPixelSize()
+        rows = [(begin_s - reference_s, state) for begin_s, _, state in found], [(s - reference_s, t) for s, t in shown]
+        said = [
+            (x, top - row * ROW_PX * lane_px, text)
+            for row, texts in enumerate(rows)
+            for x, text in fitting(texts, LETTER_PX * second_px)
+        ]
+        self._label(said[-MOST_LABELS:])
 
-    def _label(self, reference_s: float) -> None:
-        newest = self._said[-MOST_LABELS:]
-        for label, (at_s, text) in zip(self.labels, newest, strict=False):
-            short = text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}…"
-            if label.textItem.toPlainText() != short:
-                label.setPlainText(short)
-            label.setPos(at_s - reference_s, TOP)
+    def _label(self, said: Sequence[tuple[float, float, str]]) -> None:
+        for label, (x, y, text) in zip(self.labels, said, strict=False):
+            if label.textItem.toPlainText() != text:
+                label.setPlainText(text)
+            label.setPos(x, y)
             label.show()
-        for label in self.labels[len(newest) :]:
+        for label in self.labels[len(said) :]:
             label.hide()

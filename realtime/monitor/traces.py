@@ -25,6 +25,7 @@ RESCALE_S = 2.0
 LABEL_LETTERS = 9
 MOST_POINTS = 1500  # of one trace: more cannot be told apart
 MOST_AHEAD_S = 10.0
+HEAD = 0.16  # of the lanes' height, above them, for states, markers and the word now
 THICK_TRACES = 12  # with more of them thin lines tell them better apart, and cost less
 
 
@@ -43,6 +44,7 @@ class Traces:
         self.heights_sd: Floats = np.array([4.0])  # of all lanes, or of each
         self._scores: list[float] = []
         self._about = ""
+        self._top = 0.9
         self._rescaled_s = -np.inf
         self.ahead_s = 0.5  # time after now that is shown
         self._range: object = None
@@ -59,8 +61,9 @@ class Traces:
             curve.setSegmentedLineMode("on")  # lines one by one cost less than the same lines as a path
         self._now = pg.InfiniteLine(
             0.0, pen=pg.mkPen(theme.text, width=1, style=Qt.PenStyle.DashLine), label="now",
-            labelOpts={"position": 0.985, "color": theme.text, "anchors": [(1.1, 0), (1.1, 0)]},
+            labelOpts={"position": 0.985, "color": theme.text, "anchors": [(1.1, 0), (1.1, 0)], "fill": theme.panel},
         )  # fmt: skip
+        self._now.setZValue(10)  # over the markers' texts
         self._now.label.setFont(font())
         for part in (self._zeros, self.observed, self._thicker, self.predicted, self._now):
             self._item.addItem(part)
@@ -83,7 +86,8 @@ class Traces:
             self._rescaled_s = -np.inf
         self.names, self._scores = list(names), list(scores)
         self._thicker.setVisible(len(names) <= THICK_TRACES)
-        self._item.setYRange(-len(names) + 0.4, 0.9, padding=0)
+        self._top = 0.5 + HEAD * max(1, len(names))
+        self._item.setYRange(-len(names) + 0.4, self._top, padding=0)
         lanes = np.repeat(-np.arange(len(names), dtype=np.float64), 2)
         self._zeros.setData(np.tile([-660.0, 60.0], len(names)), lanes)
         self._describe()
@@ -117,8 +121,8 @@ class Traces:
                     curve.setData(x, y, connect=joined)
         self._set_range(found)
         self._thicker.setPos(0.0, self._item.getViewBox().viewPixelSize()[1])
-        begin_s, low = self.drawn_s - 1.01 * self.view.window_s, self._item.viewRange()[1][0]
-        self.timeline.draw(states, markers, self.drawn_s, begin_s, self.drawn_s, low)
+        begin_s = self.drawn_s - 1.01 * self.view.window_s
+        self.timeline.draw(states, markers, self.drawn_s, begin_s, self.drawn_s, self._top)
         self.cursor.draw(self.names, found, self.drawn_s)
 
     def _found(self, rows: Rows | None) -> tuple[Times, Floats]:

@@ -81,7 +81,6 @@ class Window(QWidget):
         self.spectrum = Spectrum(theme)
         self.onsets = OnsetGrid(theme, self.pin)
         self.sound = Sound(theme)
-        self.frozen = Frozen(self.traces.widget)
         self.controls = Controls(self, self._actions())
         self._parts: dict[str, QWidget] = {}
         self._lay_out()
@@ -147,7 +146,8 @@ class Window(QWidget):
         across = QSplitter(Qt.Orientation.Horizontal)
         left = self._splitter("left", Qt.Orientation.Vertical, self.traces, self.maps)
         left.setSizes([620, 380])
-        across.addWidget(left)
+        self.frozen = Frozen(left)
+        across.addWidget(self.frozen.widget)
         across.addWidget(right)
         across.setSizes([640, 360])
         across.setStretchFactor(0, 64)
