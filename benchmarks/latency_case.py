@@ -118,11 +118,12 @@ def run_case(
     random_weights: bool,
     share: Share,
     meanwhile: Callable[[Child], None] = lambda _engine: None,
+    engine: tuple[object, ...] = ("benchmarks.latency_engine",),
 ) -> Measured:
     """Sources, engine and client in processes of their own over LSL; ends them all, whatever happens.
 
     Raises UserError where a part of it fails. share: told how much is done, 0 to 1. meanwhile: done while it is
-    measured, in less than `seconds`.
+    measured, in less than `seconds`. engine: its module, and words for it beside those of `corticast run`.
     """
     with tempfile.TemporaryDirectory(prefix="corticast-bench-") as name:
         folder = Path(name)
@@ -131,16 +132,16 @@ def run_case(
             _start_sources(children, folder, case)
             client = _start_client(children, folder, seconds, warm_up_s)
             share(0.1)
-            engine = children.start("engine", "benchmarks.latency_engine", folder / "rig.toml")
+            running = children.start("engine", str(engine[0]), folder / "rig.toml", *engine[1:])
             if case.load:
                 words = (case.load, "--file", folder / "load.bin", "--engine", ENGINE)
                 children.start("load", "benchmarks.latency_load", *words)
             children.await_state(client, "measuring", START_S + warm_up_s)
             share(0.3)
-            before = _cpu_s(engine)
-            meanwhile(engine)
+            before = _cpu_s(running)
+            meanwhile(running)
             children.await_state(client, "measured", seconds + 30)
-            cpu_s = None if before is None else (_cpu_s(engine) or 0.0) - before
+            cpu_s = None if before is None else (_cpu_s(running) or 0.0) - before
             children.await_state(client, "saved", 30)
         share(1.0)
         with np.load(folder / "client.npz") as client_file, np.load(folder / "sound.npz") as source_file:

@@ -6,6 +6,7 @@ import _thread
 import os
 import sys
 import threading
+from collections.abc import Sequence
 
 from benchmarks.processes import END_S, stop_with_parent
 from realtime.cli import main as command_line
@@ -13,7 +14,7 @@ from realtime.cli import main as command_line
 ALONE = ("--no-monitor", "--no-supervisor")  # a process that is started again would spoil the figures
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     stop = stop_with_parent()
 
     def interrupt() -> None:
@@ -23,7 +24,7 @@ def main() -> int:
         os._exit(1)
 
     threading.Thread(target=interrupt, name="parent", daemon=True).start()
-    return command_line(["run", *sys.argv[1:], *ALONE])
+    return command_line(["run", *(sys.argv[1:] if arguments is None else arguments), *ALONE])
 
 
 if __name__ == "__main__":

@@ -207,6 +207,7 @@ def test_layout_is_remembered_where_told_and_nowhere_else(qtbot: Any, tmp_path: 
     sizes = first._parts["right"].sizes()
     first.view.zoom(2)
     first.switch_scale()
+    first.switch_order()
     first.choose("row")
     first.close()
     second = open_window()
@@ -216,6 +217,7 @@ def test_layout_is_remembered_where_told_and_nowhere_else(qtbot: Any, tmp_path: 
     assert (second.view.window_s, second.choice.count, second.choice.mode) == (30.0, 5, "row")
     assert second.controls.count.value() == 5
     assert second.traces.each
+    assert not second.maps.by_score
     (tmp_path / "layout.ini").write_text("[General]\nwindow_s=wide\ncount=-3\nmode=all\nwidth=7\n")
     third = open_window()
     assert (third.view.window_s, third.choice.count, third.choice.mode) == (10.0, 8, "best")

@@ -24,7 +24,7 @@ class Attention:
     def __init__(self, theme: Theme) -> None:
         self._theme = theme
         self._heads = ""
-        now = make_plot(theme, "", "lag (ms)", "mean weight")
+        now = make_plot(theme, "", "lag (ms)", "weight")
         self._item = now.getPlotItem()
         self._item.getAxis("left").setWidth(62)
         self._item.setXRange(0.0, 1000.0, padding=0.01)

@@ -8,6 +8,7 @@ from PySide6.QtCore import QByteArray, QSettings
 from PySide6.QtWidgets import QSplitter, QTabWidget, QWidget
 
 from realtime.monitor.choice import MODES, MOST, Choice
+from realtime.monitor.maps import Maps
 from realtime.monitor.traces import Traces
 from realtime.monitor.view import LONGEST_S, SHORTEST_S, View
 
@@ -18,7 +19,13 @@ def user_settings() -> QSettings:
 
 
 def remember(
-    settings: QSettings, window: QWidget, parts: Mapping[str, QWidget], view: View, choice: Choice, traces: Traces
+    settings: QSettings,
+    window: QWidget,
+    parts: Mapping[str, QWidget],
+    view: View,
+    choice: Choice,
+    traces: Traces,
+    maps: Maps,
 ) -> None:
     """Write the layout. parts: splitters and tabs by name."""
     settings.setValue("width", window.width())
@@ -29,6 +36,7 @@ def remember(
         elif isinstance(part, QTabWidget):
             settings.setValue(f"tab/{name}", part.currentIndex())
     settings.setValue("window_s", view.window_s)
+    settings.setValue("by_score", int(maps.by_score))
     settings.setValue("mode", choice.mode)
     settings.setValue("count", choice.count)
     settings.setValue("pinned", ",".join(choice.pinned))
@@ -38,7 +46,13 @@ def remember(
 
 
 def recall(
-    settings: QSettings, window: QWidget, parts: Mapping[str, QWidget], view: View, choice: Choice, traces: Traces
+    settings: QSettings,
+    window: QWidget,
+    parts: Mapping[str, QWidget],
+    view: View,
+    choice: Choice,
+    traces: Traces,
+    maps: Maps,
 ) -> None:
     """Take up what was written; what is missing or makes no sense stays as it is."""
     width, height = (_number(settings, key, 0, 100, 20_000) for key in ("width", "height"))
@@ -51,6 +65,7 @@ def recall(
         elif isinstance(part, QTabWidget):
             part.setCurrentIndex(int(_number(settings, f"tab/{name}", 0, 0, part.count() - 1)))
     view.window_s = _number(settings, "window_s", view.window_s, SHORTEST_S, LONGEST_S)
+    maps.by_score = bool(_number(settings, "by_score", 1, 0, 1))
     mode = settings.value("mode")
     choice.mode = str(mode) if mode in MODES else choice.mode
     choice.count = int(_number(settings, "count", choice.count, 1, MOST))

@@ -1,4 +1,4 @@
-"""Colours and letters. The colours are Okabe and Ito's, which the colour-blind can tell apart."""
+"""Colours and letters. The colours are Okabe and Ito's and kin, which the colour-blind can tell apart."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from PySide6.QtGui import QFont
 
 SMALLEST_PT = 11
-ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+ORANGE, SKY, YELLOW = "#E69F00", "#56B4E9", "#F0E442"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 
 
 @dataclass(frozen=True)
 class Theme:
+    """states: of listening, speaking, silence, stimulation, sham. heads: the first four are far apart for everybody."""
+
     background: str
     panel: str
     text: str
@@ -22,6 +24,7 @@ class Theme:
     observed: str
     good: str
     bad: str
+    states: tuple[str, ...]
     heads: tuple[str, ...]
 
 
@@ -35,7 +38,8 @@ DARK = Theme(
     observed=SKY,
     good="#34c79b",
     bad=VERMILLION,
-    heads=(ORANGE, SKY, "#34c79b", YELLOW, PURPLE, VERMILLION, "#4a9fd8", "#f0f0f0"),
+    states=("#34c79b", YELLOW, "#AA4499", VERMILLION, "#00704f"),
+    heads=(ORANGE, SKY, "#f0f0f0", "#b34700", "#34c79b", YELLOW, PURPLE, "#00704f"),
 )
 LIGHT = Theme(
     background="#f2f2f2",
@@ -47,7 +51,8 @@ LIGHT = Theme(
     observed=BLUE,
     good="#00704f",
     bad="#b34700",
-    heads=(VERMILLION, BLUE, GREEN, PURPLE, "#8a6d00", "#2f86b5", "#6b4a5c", "#1a1a1a"),
+    states=("#00704f", ORANGE, "#1a1a1a", "#b34700", SKY),
+    heads=(VERMILLION, BLUE, "#34c79b", "#882255", PURPLE, "#8a6d00", "#505050", ORANGE),
 )
 THEMES = {"dark": DARK, "light": LIGHT}
 

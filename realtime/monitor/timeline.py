@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QGraphicsItem
 from realtime.monitor.theme import Theme, font
 
 Timed = Sequence[tuple[float, str]]  # when, on the engine's clock, and what
+STATES = ("listening", "speaking", "silence", "stimulation", "sham")
 MOST_LABELS = 24
 LETTERS = 16
 LETTER_PX = 9.0  # at most, on average
@@ -48,8 +49,7 @@ class Timeline:
     def __init__(self, item: Any, theme: Theme) -> None:
         self._item = item
         self._theme = theme
-        others = {"silence": theme.dim, "stimulation": theme.bad, "sham": theme.heads[3]}
-        colours = {"listening": theme.good, "speaking": theme.heads[4], **others}
+        colours = dict(zip(STATES, theme.states, strict=True))
         self.bars = {state: pg.PlotCurveItem(pen=pg.mkPen(c, width=5), connect="pairs") for state, c in colours.items()}
         self.lines = pg.PlotCurveItem(pen=pg.mkPen(theme.text, width=1), connect="pairs")
         self.labels = [pg.TextItem("", color=theme.text, anchor=(0.0, 0.0)) for _ in range(MOST_LABELS)]

@@ -85,7 +85,7 @@ class Window(QWidget):
         self._parts: dict[str, QWidget] = {}
         self._lay_out()
         if settings is not None:
-            recall(settings, self, self._parts, self.view, self.choice, self.traces)
+            recall(settings, self, self._parts, self.view, self.choice, self.traces, self.maps)
         if count is not None:
             self.choice.count = count
         self._connect()
@@ -328,6 +328,6 @@ class Window(QWidget):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if self._settings is not None:
-            remember(self._settings, self, self._parts, self.view, self.choice, self.traces)
+            remember(self._settings, self, self._parts, self.view, self.choice, self.traces, self.maps)
         self._timer.stop()
         super().closeEvent(event)
