@@ -15,7 +15,7 @@ from realtime.errors import UserError
 
 def test_rows_are_told_apart_by_their_turn() -> None:
     """Four intervals in turns of 10 s; 10 ms more with each interval, and an outlier where a turn settles."""
-    arrived_s = 1003.0 + 0.02 * np.arange(5000)  # 1003 to 1103: the first and the last turn are not whole
+    arrived_s = np.asarray(1003.0 + 0.02 * np.arange(5000), np.float64)  # 1003 to 1103: the first and the last turn are not whole
     which = np.floor(arrived_s / 10.0).astype(int) % 4
     compute_ms = 10.0 * (which + 1) + (arrived_s % 10.0) / 10.0
     compute_ms[arrived_s % 10.0 < 0.4] = 500.0
@@ -42,7 +42,7 @@ def test_the_interval_follows_the_clock(monkeypatch: pytest.MonkeyPatch) -> None
 
     before_s = sys.getswitchinterval()
     monkeypatch.setattr(switch_engine, "local_clock", lambda: now_s[0])
-    monkeypatch.setattr(switch_engine.time, "sleep", sleep)
+    monkeypatch.setattr("benchmarks.switch_engine.time.sleep", sleep)
     try:
         with pytest.raises(StopIteration):
             switch_engine.take_turns((5.0, 1.0, 0.1), 10.0)

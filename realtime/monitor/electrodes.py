@@ -41,6 +41,9 @@ class Electrodes:
         self._bar.getAxis("right").setTextPen(theme.text)
         self._bar.getAxis("right").setWidth(34)
         self._item.layout.addItem(self._bar, 2, 5)
+        title = self._item.titleLabel  # over the bar too, which a long one would push out of the picture
+        self._item.layout.removeItem(title)
+        self._item.layout.addItem(title, 0, 0, 1, 6)
         self._scores: dict[str, float] = {}
         self._unfit: dict[str, str] = {}
         self._masked: dict[str, float] = {}

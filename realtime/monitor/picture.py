@@ -41,7 +41,6 @@ def make_plot(theme: Theme, title: str, bottom: str, left: str, kind: Any = pg.P
 def set_title(item: Any, theme: Theme, title: str) -> None:
     """A title at the left of a plot item; may hold HTML."""
     item.setTitle(title, color=theme.text, size=f"{SMALLEST_PT}pt", justify="left")
-    item.titleLabel.setMinimumWidth(0)  # a long one would push what stands beside the plot out of the picture
 
 
 def side_by_side(theme: Theme, title: str, left: QWidget, right: QWidget, shares: tuple[int, int]) -> Any:

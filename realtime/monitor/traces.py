@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +26,8 @@ RESCALE_S = 2.0
 LABEL_LETTERS = 9
 MOST_POINTS = 1500  # of one trace: more cannot be told apart
 MOST_AHEAD_S = 10.0
-HEAD = 0.16  # of the lanes' height, above them, for states, markers and the word now
+HEAD_PX, ROW_PX = 7.0, 19.0  # above the lanes, for states and the word now, and once more for markers
+LABEL_PX = 14.0
 THICK_TRACES = 12  # with more of them thin lines tell them better apart, and cost less
 
 
@@ -44,7 +46,8 @@ class Traces:
         self.heights_sd: Floats = np.array([4.0])  # of all lanes, or of each
         self._scores: list[float] = []
         self._about = ""
-        self._top = 0.9
+        self._top = 0.9  # of the plot, in lanes
+        self._every = 1  # how many lanes share a label: that of the first
         self._rescaled_s = -np.inf
         self.ahead_s = 0.5  # time after now that is shown
         self._range: object = None
@@ -86,8 +89,6 @@ class Traces:
             self._rescaled_s = -np.inf
         self.names, self._scores = list(names), list(scores)
         self._thicker.setVisible(len(names) <= THICK_TRACES)
-        self._top = 0.5 + HEAD * max(1, len(names))
-        self._item.setYRange(-len(names) + 0.4, self._top, padding=0)
         lanes = np.repeat(-np.arange(len(names), dtype=np.float64), 2)
         self._zeros.setData(np.tile([-660.0, 60.0], len(names)), lanes)
         self._describe()
@@ -119,7 +120,7 @@ class Traces:
             for curve in curves:
                 if curve.isVisible():
                     curve.setData(x, y, connect=joined)
-        self._set_range(found)
+        self._set_range(found, 2 if markers else 1)
         self._thicker.setPos(0.0, self._item.getViewBox().viewPixelSize()[1])
         begin_s = self.drawn_s - 1.01 * self.view.window_s
         self.timeline.draw(states, markers, self.drawn_s, begin_s, self.drawn_s, self._top)
@@ -131,14 +132,26 @@ class Traces:
         start_s, stop_s = self.drawn_s - 1.02 * self.view.window_s - 0.2, self.drawn_s + MOST_AHEAD_S
         return rows.between(start_s, stop_s, columns=[rows.columns[name] for name in self.names])
 
-    def _set_range(self, found: Sequence[tuple[Times, Floats]]) -> None:
+    def _set_range(self, found: Sequence[tuple[Times, Floats]], head_rows: int) -> None:
         newest_s = max((times[-1] for times, _ in found if len(times)), default=self.drawn_s)
         ahead_s = min(MOST_AHEAD_S, 0.5 * max(1, int(np.ceil((newest_s - self.drawn_s) / 0.5))))
         self.ahead_s = max(self.ahead_s, ahead_s) if self.view.live else self.ahead_s
-        wanted = (self.view.window_s, self.ahead_s)
+        height_px = self._item.getViewBox().height()
+        wanted = (self.view.window_s, self.ahead_s, len(self.names), height_px, head_rows)
         if wanted != self._range:
             self._range = wanted
             self._item.setXRange(-1.01 * self.view.window_s, self.ahead_s, padding=0)
+            self._share_height(height_px, HEAD_PX + ROW_PX * head_rows)
+
+    def _share_height(self, height_px: float, head_px: float) -> None:
+        """Between the head and the lanes, and say as many names as there is room for."""
+        lanes, lanes_px = len(self.names) + 0.1, max(height_px - head_px, 1.0)
+        self._top = 0.5 + lanes * head_px / lanes_px
+        self._item.setYRange(0.4 - len(self.names), self._top, padding=0)
+        every = max(1, math.ceil(LABEL_PX * lanes / lanes_px))
+        if every != self._every:
+            self._every = every
+            self._describe()
 
     def _heights(self) -> Any:
         return self.heights_sd if self.each and len(self.heights_sd) == len(self.names) else self.height_sd
@@ -173,7 +186,7 @@ class Traces:
             labels = [f"{label}  {sd:g} SD" for label, sd in zip(labels, self.heights_sd, strict=True)]
         axis = self._item.getAxis("left")
         axis.setWidth(165 if each else 125)
-        axis.setTicks([[(-k, label) for k, label in enumerate(labels)]])
+        axis.setTicks([[(-k, label) for k, label in enumerate(labels) if k % self._every == 0]])
 
 
 def _short(name: str) -> str:

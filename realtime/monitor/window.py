@@ -142,7 +142,7 @@ class Window(QWidget):
         self._parts["tabs"] = self.tabs
         right.addWidget(self.tabs)
         right.addWidget(self.sound.widget)
-        right.setSizes([420, 300, 280])
+        right.setSizes([370, 340, 290])
         across = QSplitter(Qt.Orientation.Horizontal)
         left = self._splitter("left", Qt.Orientation.Vertical, self.traces, self.maps)
         left.setSizes([620, 380])
