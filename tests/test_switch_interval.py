@@ -15,7 +15,8 @@ from realtime.errors import UserError
 
 def test_rows_are_told_apart_by_their_turn() -> None:
     """Four intervals in turns of 10 s; 10 ms more with each interval, and an outlier where a turn settles."""
-    arrived_s = np.asarray(1003.0 + 0.02 * np.arange(5000), np.float64)  # 1003 to 1103: the first and the last turn are not whole
+    # 1003 to 1103: the first and the last turn are not whole
+    arrived_s = np.asarray(1003.0 + 0.02 * np.arange(5000), np.float64)
     which = np.floor(arrived_s / 10.0).astype(int) % 4
     compute_ms = 10.0 * (which + 1) + (arrived_s % 10.0) / 10.0
     compute_ms[arrived_s % 10.0 < 0.4] = 500.0
