@@ -36,7 +36,7 @@ def laptops() -> Iterator[list[Any]]:
     windows = [Window(client, theme, count=8) for theme in THEMES.values()]
     for window in windows:
         window._timer.stop()
-        window.resize(1600, 1000)
+        window.resize(1366, 768)
         window.show()
     client.start()
     engine = FakeEngine(client.engine, electrodes=64)
@@ -59,6 +59,10 @@ def laptops() -> Iterator[list[Any]]:
     }
     engine.say_settings()
     engine.say("state", state="speaking", time_s=engine.start_s + 14.0)
+    engine.say("silent", stream="sound", message="sound is silent")
+    pg.Qt.QtTest.QTest.qWait(300)
+    for window in windows:  # what is said grows while it is shown
+        draw(window)
     engine.say("silent", stream="ecog", message=LONG)
     for _ in range(300):
         pg.Qt.QtTest.QTest.qWait(50)
@@ -81,8 +85,6 @@ def draw(window: Any) -> None:
 @pytest.fixture(params=["dark", "light"])
 def laptop(request: pytest.FixtureRequest, laptops: list[Any]) -> Any:
     window = laptops[request.param == "light"]
-    draw(window)
-    window.resize(1366, 768)
     draw(window)
     assert (window.width(), window.height()) == (1366, 768)
     return window
