@@ -21,6 +21,7 @@ WAIT, COST = (
     ("ms_per_s", "Computing per second of sound (ms)"),
 )
 TICKS = (10, 20, 30, 50, 70, 100, 200, 300, 500, 700, 1000)
+LABEL_PT, UNDER_PT = 10.0, 8.0  # from one label to the next below it, from a point to its own
 STYLES = {  # series: colour, marker
     "no tail": ("#0072b2", "o"),
     "tail": ("#d55e00", "s"),
@@ -33,7 +34,7 @@ STYLES = {  # series: colour, marker
 def draw_frontier(rows: Sequence[Row], path: Path) -> None:
     """One line of two panels for each model and layer, as PNG."""
     groups = list(dict.fromkeys((row["model"], row["layer"]) for row in rows))
-    figure = Figure(figsize=(12.5, 5.2 * len(groups)), layout="constrained")
+    figure = Figure(figsize=(12.5, 0.4 + 5.6 * len(groups)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(groups), 2, sharey="row", squeeze=False)
     for (model, layer), (left, right) in zip(groups, panels, strict=True):
@@ -44,7 +45,7 @@ def draw_frontier(rows: Sequence[Row], path: Path) -> None:
         left.set_ylabel(f"Phone accuracy, {model} layer {layer}\n(39 phones, 20 ms frames, held-out trials)")
         right.set_title(f"{own[-1]['device']}, {threads} thread{'s' if threads > 1 else ''}, {dtype}", fontsize=10)
         left.set_title("labels: block + delay in ms, @ history in s where it is not 10", fontsize=10)
-    panels[0, 1].legend(loc="lower right", fontsize=9)
+    figure.legend(*panels[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=7, fontsize=9)
     figure.savefig(path, dpi=110)
 
 
@@ -61,16 +62,28 @@ def _panel(axes: Axes, rows: Sequence[Row], name: str, label: str) -> None:
     axes.step(
         [r[name] for r in best], [r["phone_accuracy"] for r in best], where="post", color="0.75", label="frontier"
     )
-    for row in causal:
-        axes.annotate(
-            _label(row), (row[name], row["phone_accuracy"]), xytext=(4, -9), textcoords="offset points", fontsize=7
-        )
     axes.set_xscale("log")
+    _write_labels(axes, causal, name)
     ticks = [t for t in TICKS if 0.6 * min(r[name] for r in causal) < t < 1.6 * max(r[name] for r in causal)]
     axes.set_xticks(ticks, [str(t) for t in ticks])
     axes.minorticks_off()
     axes.set_xlabel(label)
     axes.grid(alpha=0.3)
+
+
+def _write_labels(axes: Axes, rows: Sequence[Row], name: str) -> None:
+    """Right below each point; where points of one place would have theirs over each other, one below the other."""
+    to_points = 72.0 / axes.figure.dpi
+    axes.margins(x=0.12)
+    axes.autoscale_view()
+    below: dict[float, float] = {}
+    for row in sorted(rows, key=lambda row: -row["phone_accuracy"]):
+        x, y = row[name], row["phone_accuracy"]
+        y_pt = float(axes.transData.transform((x, y))[1]) * to_points
+        at_pt = min(y_pt - UNDER_PT, below.get(x, y_pt) - LABEL_PT)
+        below[x] = at_pt
+        offset = (6.0, at_pt - y_pt)
+        axes.annotate(_label(row), (x, y), xytext=offset, textcoords="offset points", fontsize=8, va="center")
 
 
 def _series(row: Row) -> str:
