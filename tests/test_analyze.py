@@ -128,6 +128,7 @@ def test_layers_and_time_of_a_simulated_patient(session: Path, tmp_path: Path) -
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_decoder_layers_of_electrodes_that_follow_words(tmp_path: Path) -> None:
     """Three electrodes hold a value of each word from its end on, two hold noise; 130 words in 75 s of sound."""
     rng = np.random.default_rng(3)
