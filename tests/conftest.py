@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import tempfile
 import threading
 from functools import cache
@@ -56,6 +57,8 @@ def isolate_lsl() -> None:
 
 
 isolate_lsl()
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so its children
 
 
 @pytest.fixture(scope="session")
