@@ -93,6 +93,12 @@ def test_without_leave_nothing_listens() -> None:
         assert engine.facts_now["accepts_commands"] is False
 
 
+def _bytes(folder: Path) -> bytes:
+    """Of the one recording there."""
+    (path,) = folder.glob("obey-engine-*.xdf")
+    return path.read_bytes()
+
+
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the engine in /proc")
 def test_a_recording_that_an_operator_began_outlives_the_engine(tmp_path: Path) -> None:
@@ -116,6 +122,7 @@ def test_a_recording_that_an_operator_began_outlives_the_engine(tmp_path: Path) 
             said.until("recording into ")
             commander.send("marker", "marker", text="one")
             said.until("marker: one")
+            until(lambda: b"\x01\x03one" in _bytes(tmp_path), "the marker is on the disk")  # its length, then itself
             engine, *_standing_by = children(process.pid)
             os.kill(engine, signal.SIGKILL)
             said.until("the recording obey-engine-")
