@@ -14,6 +14,8 @@ from PySide6.QtCore import QRectF
 from PySide6.QtGui import QPainter, QPicture
 from PySide6.QtWidgets import QAbstractSpinBox, QComboBox, QGraphicsTextItem, QLabel, QPushButton, QTabBar, QWidget
 
+from realtime.monitor.alarms import Alarms
+
 SMALLEST_PT = 11
 ROUNDING_PX = 1.5
 LONG = (
@@ -118,6 +120,19 @@ def test_no_widget_is_cut_and_every_control_is_reached(laptop: Any) -> None:
     bar = laptop.tabs.tabBar()
     assert not any(button.isVisible() for button in bar.findChildren(QWidget)), "tabs have to be scrolled for"
     assert bar.tabRect(bar.count() - 1).right() <= laptop.tabs.width()
+
+
+def test_a_banner_takes_the_lines_that_it_needs_and_gives_them_back(laptop: Any) -> None:
+    health, vitals = laptop.health, laptop.client.vitals()
+    heights = []
+    for problems in ((LONG, "no rows"), ("no rows",), (LONG, LONG.replace("ecog", "sound"), "no rows")):
+        alarms = Alarms()
+        alarms.update(problems)
+        health.draw(vitals, alarms, "")
+        pg.Qt.QtTest.QTest.qWait(50)
+        assert health.banner.height() >= health.banner.heightForWidth(health.banner.width())
+        heights.append(health.banner.height())
+    assert heights[1] < heights[0] < heights[2]
 
 
 def test_no_font_is_small(laptop: Any) -> None:

@@ -21,6 +21,7 @@ class Health:
     def __init__(self, theme: Theme, engine: str, on_acknowledge: Callable[[], object]) -> None:
         self._theme = theme
         self._engine = engine
+        self._fitted: dict[QLabel, tuple[str, int]] = {}  # text and width that a label has its height for
         self.widget = QWidget()
         self.state, self.latency, self.counts = _label(), _label(), _label()
         self.who, self.ages = _label(), _label()
@@ -96,10 +97,17 @@ class Health:
         """Texts that may be longer than a line get the height that they need: Qt's layouts are late with it."""
         room = self.widget.width() - 16
         beside = self.acknowledge.sizeHint().width() + 8 if self.acknowledge.isVisible() else 0
-        _fit(self.banner, room - beside)
-        _fit(self.quiet, room)
-        _fit(self.who, room - self.counts.sizeHint().width() - 16)
-        _fit(self.says, room - self.clock.sizeHint().width() - self.ages.sizeHint().width() - 32)
+        self._fit(self.banner, room - beside)
+        self._fit(self.quiet, room)
+        self._fit(self.who, room - self.counts.sizeHint().width() - 16)
+        self._fit(self.says, room - self.clock.sizeHint().width() - self.ages.sizeHint().width() - 32)
+
+    def _fit(self, label: QLabel, width: int) -> None:
+        if self._fitted.get(label) == (label.text(), width):
+            return
+        self._fitted[label] = label.text(), width
+        label.setMinimumHeight(0)  # of which Qt gives no less
+        label.setFixedHeight(max(0, label.heightForWidth(max(width, 100))))
 
     def _switches(self, settings: Settings) -> str:
         """Recording and adaptation, where the engine says how they stand."""
@@ -142,10 +150,6 @@ def _row(*labels: QLabel, wide: QLabel | None = None) -> QHBoxLayout:
             row.addStretch(1)
         row.addWidget(label, int(label is wide))
     return row
-
-
-def _fit(label: QLabel, width: int) -> None:
-    label.setFixedHeight(max(0, label.heightForWidth(max(width, 100))))
 
 
 def _recording(recording: Recording) -> str:
