@@ -26,10 +26,11 @@ class Histogram:
     def add(self, values_ms: npt.ArrayLike, times: npt.ArrayLike = 1) -> None:
         """Count each value, as often as `times` says."""
         values = np.maximum(np.atleast_1d(np.asarray(values_ms, np.float64)), 0.0)
+        often = np.broadcast_to(np.asarray(times, np.int64), values.shape)
+        values, often = values[often > 0], often[often > 0]
         if not len(values):
             return
         places = np.log(np.maximum(values, SMALLEST_MS) / SMALLEST_MS) / LOG_GROWTH
-        often = np.broadcast_to(np.asarray(times, np.int64), values.shape)
         np.add.at(self._counts, np.minimum(places.astype(np.int64), BINS - 1), often)
         largest = float(values.max())
         self.max_ms = max(self.max_ms, largest) if self.count else largest

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from realtime.block import Block
 from realtime.latency import LeadHistogram
-from realtime.lead import KEPT, Leads
+from realtime.lead import COUNTED_AT_ONCE, KEPT, Leads
 
 
 def rows(index: int, times: list[float], bad: bool = False) -> Block:
@@ -40,7 +40,7 @@ def test_no_lead_is_no_number() -> None:
 @given(data=st.data())
 def test_every_row_gets_both_leads(data: st.DataObject) -> None:
     """Predicted and observed rows in blocks of any size, published at any time; the oracle keeps everything."""
-    leads, count = Leads(), data.draw(st.integers(1, 40))
+    leads, count = Leads(), data.draw(st.integers(1, 3 * COUNTED_AT_ONCE))
     times = 5.0 + 0.02 * np.arange(count)
     published, available = np.zeros(count), np.zeros(count)
     for told, block_of in ((published, leads.predicted), (available, leads.observed)):

@@ -15,7 +15,7 @@ from encoders.model_file import load_model
 from realtime.block import Block
 from realtime.commands import wiring
 from realtime.commands.choose import pick_stream, sound_by_rate
-from realtime.commands.evaluate import ecog_of, one_timeline
+from realtime.commands.predicting import ecog_of, one_timeline
 from realtime.commands.recordings import recording
 from realtime.commands.session import Session, open_session
 from realtime.config import Config

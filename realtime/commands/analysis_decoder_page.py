@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from realtime.commands.analysis_decoder import DECODERS
+from realtime.commands.analysis_page import draw_profiles
 from realtime.commands.report import Report, new_figure
 
 WORD_VECTOR, DECODER, UNTRAINED = DECODERS
@@ -35,11 +36,7 @@ def draw_decoder(report: Report, facts: Mapping[str, Any], arrays: Any, names: l
 def _profile(report: Report, arrays: Any, follows: Any, model: str, layers: tuple[int, ...]) -> None:
     figure = new_figure(7.0, 4.0)
     axes = figure.subplots()
-    shown = follows if follows.any() else np.ones(len(follows), bool)
-    for hearing, colour in COLOURS.items():
-        r = arrays[f"{model} {hearing}/r"][:, shown]
-        mean, error = np.nanmean(r, axis=1), np.nanstd(r, axis=1) / np.sqrt(max(shown.sum(), 1))
-        axes.errorbar(layers, mean, error, color=colour, marker="o", capsize=3, label=hearing)
+    shown = draw_profiles(axes, arrays, follows, model, layers, COLOURS)
     vector = np.nanmean(arrays[f"{model} {WORD_VECTOR}/r"][0, shown])
     axes.axhline(vector, color="#2ca02c", ls="--", label=WORD_VECTOR)
     axes.set(xlabel=f"decoder layer of Whisper {model} (offline)", ylabel="mean r", xticks=layers)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from encoders.analysis.layers import DEPTHS, confusion, depth_of
 from realtime.commands.analysis_decoder_page import draw_decoder
-from realtime.commands.analysis_page import told
+from realtime.commands.analysis_page import draw_profiles, told
 from realtime.commands.analysis_setup import Setup, Truth
 from realtime.commands.analysis_store import Result
 from realtime.commands.report import Report, new_figure
@@ -50,11 +50,7 @@ def draw(patient: str, result: Result, setup: Setup, report: Report) -> Rows:
 def _profiles(report: Report, arrays: Any, encodes: Any, model: str, layers: tuple[int, ...]) -> None:
     figure = new_figure(7.0, 4.0)
     axes = figure.subplots()
-    shown = encodes if encodes.any() else np.ones(len(encodes), bool)
-    for hearing, colour in COLOURS.items():
-        r = arrays[f"{model} {hearing}/r"][:, shown]
-        mean, error = np.nanmean(r, axis=1), np.nanstd(r, axis=1) / np.sqrt(max(shown.sum(), 1))
-        axes.errorbar(layers, mean, error, color=colour, marker="o", capsize=3, label=hearing)
+    shown = draw_profiles(axes, arrays, encodes, model, layers, COLOURS)
     axes.axhline(np.nanmean(arrays["spectrogram/r"][0, shown]), color="#2ca02c", ls="--", label="spectrogram")
     axes.set(xlabel=f"encoder layer of Whisper {model}", ylabel="mean r", xticks=layers)
     axes.legend(frameon=False, fontsize=8)

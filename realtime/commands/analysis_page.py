@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+
 from realtime.commands.report import Report
 
 
@@ -16,3 +20,23 @@ def told(facts: Mapping[str, Any], report: Report) -> bool:
     for name, reason in facts.get("failed", {}).items():
         report.add_text(f"Not computed: {name}: {reason}. Run the command again to try once more.")
     return True
+
+
+def draw_profiles(
+    axes: Axes,
+    arrays: Any,
+    chosen: npt.NDArray[np.bool_],
+    model: str,
+    layers: tuple[int, ...],
+    colours: Mapping[str, str],
+) -> npt.NDArray[np.bool_]:
+    """Mean r by layer over the chosen electrodes, or all where none is, with its standard error: a line a hearing.
+
+    Returns which electrodes are shown.
+    """
+    shown = chosen if chosen.any() else np.ones(len(chosen), bool)
+    for hearing, colour in colours.items():
+        r = arrays[f"{model} {hearing}/r"][:, shown]
+        mean, error = np.nanmean(r, axis=1), np.nanstd(r, axis=1) / np.sqrt(max(shown.sum(), 1))
+        axes.errorbar(layers, mean, error, color=colour, marker="o", capsize=3, label=hearing)
+    return shown

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +13,23 @@ from rich.console import Console
 from rich.table import Table
 
 from encoders.baselines import spectrogram_at
-from encoders.model_file import BrainModel, ModelHeader, load_model, model_hash
+from encoders.model_file import ModelHeader, load_model, model_hash
 from encoders.repeats import find_repeats, noise_ceiling
 from encoders.ridge import FRAME_S
 from encoders.scores import Scores, number, score_predictions
-from realtime.align import align
-from realtime.block import Block, Floats, Mask, concat
+from realtime.block import Block, Floats, Mask
 from realtime.commands import figures, wiring
-from realtime.commands.choose import pick_stream, sound_by_rate
 from realtime.commands.claims import add_keep_option, claimed_of, contaminated_names, keeps
 from realtime.commands.console import machine_facts, say, working
 from realtime.commands.fit_report import KINDS
 from realtime.commands.material import Calibration
 from realtime.commands.options import channel, file_to_write
-from realtime.commands.recorded_states import recorded_timeline
+from realtime.commands.predicting import one_timeline, predict_recording, recorded_for
 from realtime.commands.report import Report
 from realtime.delay import delays_in_words
-from realtime.errors import UserError
 from realtime.offline import run_chain
 from realtime.scoring import only
-from realtime.sources.recording import FORMATS, RecordedStream, load_recording
+from realtime.sources.recording import FORMATS
 from realtime.states import LISTENING
 
 Doubles = npt.NDArray[np.float64]
@@ -62,12 +57,9 @@ def run(options: argparse.Namespace) -> int:
     facts: list[dict[str, Any]] = []
     heard: list[Calibration] = []
     for path in options.recordings:
-        recording = load_recording(path)
-        for warning in recording.warnings:
-            say(f"warning: {path.name}: {warning}")
-        ecog = pick_stream(recording, "ecog", options.ecog, ecog_of(header))
-        sound = pick_stream(recording, "sound", options.sound, sound_by_rate)
-        delay_s, timeline = header.delays.get("sound"), recorded_timeline(recording)
+        recorded = recorded_for(header, path, options)
+        sound, ecog, timeline = recorded.sound, recorded.ecog, recorded.timeline
+        delay_s = header.delays.get("sound")
         one = Calibration(sound.for_lane("sound"), ecog.for_lane("ecog"), options.channel, delay_s, timeline)
         heard.append(one)
         facts.append({"name": path.name, "fitted_to": fitted_to(one, header)})
@@ -184,50 +176,6 @@ def _page(
     )
     page.add_table(content["electrodes"], "All electrodes as a table", folded=True)
     return page
-
-
-def ecog_of(header: ModelHeader) -> Callable[[RecordedStream], bool]:
-    """Whether a stream has the model's number of channels and its rate."""
-
-    def fits(stream: RecordedStream) -> bool:
-        spec = stream.spec
-        return len(spec.channels) == len(header.channels) and abs(spec.rate_hz - header.rate_hz) < 1.0
-
-    return fits
-
-
-def predict_recording(
-    sound: RecordedStream,
-    ecog: RecordedStream,
-    channel: str | int,
-    embedding: wiring.Embedding,
-    model: BrainModel,
-    header: ModelHeader,
-    progress: Any = None,
-    delays: Mapping[str, float | None] | None = None,
-) -> list[Block]:
-    """Aligned blocks (rows, electrodes, 2) of a recording, from the chains that run live. delays: else the model's."""
-    header.require_stream(ecog.spec)
-    baseline = (header.baseline_median, header.baseline_mad)
-    delays = header.delays if delays is None else delays
-    plan = replace(wiring.EcogPlan.fitted(header), delay_s=delays.get("ecog"))
-    sound, ecog = sound.for_lane("sound"), ecog.for_lane("ecog")
-    lane = wiring.sound_lane(sound.spec, channel, embedding, model, delays.get("sound"))
-    predicted = run_chain(sound, lane, progress)
-    observed = run_chain(ecog, wiring.ecog_lane(ecog.spec, plan, baseline))
-    if not predicted or not observed:
-        raise UserError(f"the recording is too short: {sound.spec.name!r} or {ecog.spec.name!r} gave no row")
-    whole = observed[0] if len(observed) == 1 else one_timeline(observed)
-    return [align(block, whole) for block in predicted]
-
-
-def one_timeline(blocks: list[Block]) -> Block:
-    """Blocks with gaps between them as one; alignment finds the gaps in the times."""
-    renumbered, index = [], 0
-    for block in blocks:
-        renumbered.append(Block(block.data, block.times, index, block.extra))
-        index += len(block)
-    return concat(renumbered)
 
 
 def score_table(rows: list[dict[str, Any]]) -> Table:

@@ -17,7 +17,7 @@ from realtime.block import Block
 from realtime.commands import wiring
 from realtime.commands.choose import pick_stream, sound_by_rate
 from realtime.commands.console import say, working
-from realtime.commands.evaluate import ecog_of, predict_recording
+from realtime.commands.predicting import ecog_of, predict_recording
 from realtime.sources.player import offset_s
 from realtime.sources.recording import RecordedStream, Recording, starting_at
 

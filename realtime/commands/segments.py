@@ -16,16 +16,15 @@ from encoders.model_file import ModelHeader, load_model
 from encoders.phones import Timed
 from realtime.block import Block, Floats, Mask, Times
 from realtime.commands import wiring
-from realtime.commands.choose import pick_stream, sound_by_rate
 from realtime.commands.claims import add_keep_option, keeps
 from realtime.commands.console import say, working
-from realtime.commands.evaluate import ecog_of, joined_rows, predict_recording
+from realtime.commands.evaluate import joined_rows
 from realtime.commands.options import channel, file_to_write
-from realtime.commands.recorded_states import recorded_timeline
+from realtime.commands.predicting import predict_recording, recorded_for
 from realtime.commands.segments_file import Event, require_mne, write_epochs
 from realtime.errors import UserError
 from realtime.scoring import only
-from realtime.sources.recording import FORMATS, RecordedStream, load_recording, read_blocks
+from realtime.sources.recording import FORMATS, RecordedStream, read_blocks
 from realtime.states import LISTENING
 
 
@@ -106,15 +105,11 @@ def run(options: argparse.Namespace) -> int:
         embedding = wiring.embedding_for(header)
     found = []
     for path in options.recordings:
-        recording = load_recording(path)
-        for warning in recording.warnings:
-            say(f"warning: {path.name}: {warning}")
-        ecog = pick_stream(recording, "ecog", options.ecog, ecog_of(header))
-        sound = pick_stream(recording, "sound", options.sound, sound_by_rate)
+        recorded = recorded_for(header, path, options)
+        sound, ecog = recorded.sound, recorded.ecog
         with working(f"predicting {path.name}") as progress:
             blocks = predict_recording(sound, ecog, options.channel, embedding, model, header, progress)
-        timeline = recorded_timeline(recording)
-        blocks = [only(block, timeline.during(block.times, LISTENING)) for block in blocks]
+        blocks = [only(block, recorded.timeline.during(block.times, LISTENING)) for block in blocks]
         found.append(_recorded(path, blocks, _start_s(sound, header)))
     bads = _bad_electrodes(found, header, keeps(options))
     counted = np.array([name not in bads for name in header.electrodes])

@@ -20,8 +20,8 @@ from realtime.commands import wiring
 from realtime.commands.choose import pick_stream
 from realtime.commands.closing import STATED, score_facts, shown
 from realtime.commands.console import say, working
-from realtime.commands.evaluate import ecog_of, predict_recording
 from realtime.commands.options import file_to_write
+from realtime.commands.predicting import ecog_of, predict_recording
 from realtime.commands.recorded_states import recorded_timeline
 from realtime.commands.rig_again import largest_apart, rig_again, rig_told
 from realtime.commands.session_log import CLOSING, FORMAT, SETTINGS
