@@ -1,6 +1,7 @@
 """Pictures of docs/rig.md: the commands of a first session on a small simulated patient, as a terminal shows them.
 
 `python -m benchmarks.rig_pictures FOLDER --pictures docs` runs check, run, report and sham over real LSL: six minutes.
+Without --pictures it only writes the patient into FOLDER, for `corticast replay`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.io import wavfile
-from scipy.signal import butter, sosfilt
+from scipy.signal import butter, resample_poly, sosfilt
 
 from encoders.speech import load_trials
 from realtime.audio import Resample
@@ -26,6 +27,8 @@ from realtime.block import Spec, regular
 from realtime.sources.recording import RecordedStream, Recording, save_folder
 
 SOUND_HZ, ECOG_HZ = 16_000.0, 1000.0
+LEVEL = 0.5  # so that the loudest sample, 1.002 in the recordings, is well below full scale
+DELAY_S = 0.012  # of the sound's stamps; the amplifier's AUX1 has the sound without it
 DRIVEN = 6  # of the grid's electrodes; the rest is noise
 CALIBRATION_S, SESSION_S, SHAM_S = 240.0, 150.0, 90.0
 CONFIG = """
@@ -48,10 +51,13 @@ wait_s = 60
 
 
 def patient(begin_s: float, seconds: float, seed: int) -> Recording:
-    """Speech, and ECoG of 1/f noise in which the envelope drives the band power of some electrodes 120 ms later."""
+    """Speech, and ECoG of 1/f noise in which the envelope drives the band power of some electrodes 120 ms later.
+
+    AUX1 carries the speech too; the sound stream has it DELAY_S later.
+    """
     rng = np.random.default_rng(seed)
     sound = np.concatenate([_at_rate(trial.sound, trial.rate_hz) for trial in load_trials()])
-    sound = sound[round(begin_s * SOUND_HZ) : round((begin_s + seconds) * SOUND_HZ)]
+    sound = LEVEL * sound[round(begin_s * SOUND_HZ) : round((begin_s + seconds) * SOUND_HZ)]
     rows = round(len(sound) / SOUND_HZ * ECOG_HZ)
     envelope = np.sqrt(np.add.reduceat(sound**2, np.arange(0, len(sound), 16))[:rows])
     envelope = sosfilt(butter(2, 8.0, fs=ECOG_HZ, output="sos"), envelope)
@@ -64,6 +70,9 @@ def patient(begin_s: float, seconds: float, seed: int) -> Recording:
     slow = np.cumsum(rng.normal(size=(rows, len(labels))), axis=0)
     slow = sosfilt(butter(1, 0.5, "high", fs=ECOG_HZ, output="sos"), slow, axis=0)
     ecog = (20 * slow / slow.std() + 12 * gamma * (1 + gain * np.clip(drive, 0, 4))).astype(np.float32)
+    aux = resample_poly(sound, 1, round(SOUND_HZ / ECOG_HZ))[:rows]
+    ecog[:, labels.index("AUX1")] = 2000 * aux + 20 * rng.normal(size=rows)
+    sound = np.roll(sound, round(DELAY_S * SOUND_HZ))
     room = 0.2 * sound + 0.002 * rng.normal(size=len(sound))
     streams = {
         "sound": (Spec("Stimulus simulated", SOUND_HZ, ("loop-back", "room")), np.stack([sound, room], 1), "Audio"),
@@ -117,18 +126,18 @@ def picture(text: str, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="a new folder for recordings, model and sessions")
-    parser.add_argument("--pictures", type=Path, required=True, help="folder to write the pictures into")
-    options = parser.parse_args()
-    folder, pictures = options.folder, options.pictures
+def write_streams(folder: Path) -> None:
+    """The patient as recordings: `calibration`, `live`, `ecog_alone`, and speech that nobody hears."""
     save_folder(patient(0.0, CALIBRATION_S, 1), folder / "calibration")
     live = patient(CALIBRATION_S, SESSION_S, 2)
     save_folder(live, folder / "live")
     save_folder(replace(live, streams={"ecog": live.streams["ecog"]}), folder / "ecog_alone")
     other = patient(CALIBRATION_S + SESSION_S, SHAM_S, 3).streams["sound"].data[:, 0]
     wavfile.write(folder / "other-speech.wav", round(SOUND_HZ), other)
+
+
+def draw(folder: Path, pictures: Path) -> None:
+    """Run the commands in `folder`, where the streams are, and write a picture of each."""
     picture(corticast(folder, "montage", "calibration", "--out", "montage.csv"), pictures / "rig-montage.png")
     config = folder / "live.toml"
     config.write_text(CONFIG.format(model=""), encoding="utf-8")
@@ -144,6 +153,16 @@ def main() -> None:
     with replayed(folder, "ecog_alone"):
         sham = corticast(folder, "sham", "live.toml", "other-speech.wav", "--seconds", f"{SHAM_S:.0f}")
     picture(sham, pictures / "rig-sham.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="a new folder for recordings, model and sessions")
+    parser.add_argument("--pictures", type=Path, help="folder to write the pictures into")
+    options = parser.parse_args()
+    write_streams(options.folder)
+    if options.pictures:
+        draw(options.folder, options.pictures)
 
 
 if __name__ == "__main__":
