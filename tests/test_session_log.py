@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pylsl
 import pytest
 
 from realtime.block import Spec
@@ -19,7 +22,9 @@ from realtime.commands.session_report import compared
 from realtime.config import Config
 from realtime.errors import UserError
 from realtime.sinks.journal import Journal
+from realtime.sources.lsl import LslInlet, StreamQuery, keep_forever
 from realtime.sources.recording import RecordedStream, Recording, load_recording, save_folder, to_blocks
+from tests.lsl_streams import pull, unique
 
 
 def config(folder: Path, **tables: Any) -> Config:
@@ -114,7 +119,11 @@ def test_a_report_in_words_says_what_was_not_measured() -> None:
 
 # --- scrub -----------------------------------------------------------------------------------------
 
-SECRETS = ("Jane Doe", "hospital-pc", "voice", "usb-mic-77", "amp-serial-9", "/data/jane")
+SECRETS = ("jane", "doe", "hospital-pc", "voice", "usb-mic-77", "amp-serial-9", "/data", "81234.", "aux1", "awake")
+
+
+def secrets_in(content: bytes) -> list[str]:
+    return [secret for secret in SECRETS if secret.encode() in content.lower()]
 
 
 def private_recording(folder: Path) -> Path:
@@ -165,11 +174,40 @@ def test_a_scrubbed_copy_holds_no_sound_no_names_and_replays_its_ecog(tmp_path: 
     for a, b in zip(was, now, strict=True):
         np.testing.assert_allclose(b.times, a.times - 81234.75, atol=1e-6)
     found = b"".join(path.read_bytes() + path.name.encode() for path in sorted((tmp_path / "copy").iterdir()))
-    for secret in (*SECRETS, "jane", "81234", "AUX1", "awake"):
-        assert secret.lower().encode() not in found.lower(), secret
+    assert not secrets_in(found)
     assert ecog_by_rate(after)
     assert after.source_id.startswith("scrubbed-")
     assert main(["scrub", str(source), "--out", str(tmp_path / "copy")]) == 2, "a copy is never written over"
+
+
+@pytest.mark.streams
+def test_a_scrubbed_copy_replays_its_ecog_over_lsl_and_nothing_else(tmp_path: Path) -> None:
+    """Through both commands: rows as in the original, no other outlet, no name of it in what the outlet says."""
+    source = private_recording(tmp_path)
+    assert main(["scrub", str(source), "--out", str(tmp_path / "copy")]) == 0
+    prefix = unique("scrubbed")
+    words = ["replay", str(tmp_path / "copy"), "--prefix", prefix, "--speed", "10", "--linger", "60"]
+    sending = subprocess.Popen([sys.executable, "-m", "realtime.cli", *words], stdout=subprocess.PIPE, text=True)
+    try:
+        assert sending.stdout is not None
+        ready = json.loads(sending.stdout.readline())
+        assert ready["streams"] == [f"{prefix}ECoG"], "the only outlet: no sound, no embeddings"
+        inlet = LslInlet(StreamQuery(name=f"{prefix}ECoG"), 30).connect()
+        inlet.open()
+        original = load_recording(source).streams["ecog"]
+        data, stamps = pull(inlet, len(original.stamps))
+        found = pylsl.resolve_byprop("name", f"{prefix}ECoG", timeout=30)[0]
+        asking = pylsl.StreamInlet(found)
+        keep_forever(asking)
+        description = asking.info(timeout=30).as_xml().replace(found.hostname(), "").encode()
+    finally:
+        sending.terminate()
+        sending.wait(30)
+    np.testing.assert_array_equal(data, original.data[:, :3])
+    np.testing.assert_allclose(stamps - stamps[0], original.stamps - original.stamps[0], rtol=0, atol=1e-6)
+    assert inlet.spec == Spec(f"{prefix}ECoG", 1000.0, ("G1", "G2", "G3"), "microvolts")
+    assert b"scrubbed-" in description, "what it was replayed from"
+    assert not secrets_in(description)
 
 
 def test_labels_and_channels_are_the_users_to_choose(tmp_path: Path) -> None:
