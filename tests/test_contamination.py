@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoders.patient import PatientConfig, SimulatedPatient, Stimulus
-from encoders.patient_rig import RigConfig
+from encoders.patient_rig import RigConfig, SessionBlock
 from encoders.phones import PhoneAlignment
 from encoders.speech import load_trials
 from realtime.audio import Resample
@@ -198,6 +198,21 @@ def test_the_contaminated_electrode_is_flagged_and_its_driven_neighbours_are_not
     assert not subject.truth[subject.contaminated[0]].driven
     result = figures(subject, stimulus, subject.record(stimulus, 1))
     assert np.flatnonzero(result.flagged).tolist() == subject.contaminated
+
+
+def test_a_sham_without_a_wire_lowers_r_by_no_more_than_its_share() -> None:
+    """All frames count, those of a sham too: half a session of a sham leaves half of r, which is enough."""
+    stimulus = heard_speech(80)
+    sham = SessionBlock("sham", 40.0, 80.0)
+    found = []
+    for blocks, uv in (([], 8.0), ([sham], 8.0 / 2**0.5)):  # as loud in the half that is left
+        subject = patient(0, stimulus, RigConfig(contaminated=1, contamination_uv=uv))
+        found.append(figures(subject, stimulus, subject.record(stimulus, 1, blocks)))
+    (electrode,) = subject.contaminated
+    whole, half = found
+    assert half.seconds[electrode] > 0.95 * whole.seconds[electrode]
+    assert 0.5 < half.r[electrode] / whole.r[electrode] < 0.7
+    assert np.flatnonzero(half.flagged).tolist() == [electrode]
 
 
 @pytest.mark.long
