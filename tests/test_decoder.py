@@ -42,21 +42,23 @@ def spoken(count: int, seed: int = 0) -> tuple[np.ndarray, list[SpokenWord]]:
     return sound, [SpokenWord(t, int(s - n), int(s)) for t, s, n in zip(tokens, stops, lengths, strict=True)]
 
 
-def test_states_are_those_of_whisper_itself_one_word_at_a_time() -> None:
+@pytest.mark.parametrize("context_s", [30.0, 10.0])
+def test_states_are_those_of_whisper_itself_one_word_at_a_time(context_s: float) -> None:
     model, untrained = small_whisper(1), small_whisper(2)
     sound, words = spoken(11)
-    found = word_states(model, untrained.decoder, sound, words, PROMPT)
+    found = word_states(model, untrained.decoder, sound, words, PROMPT, context_s)
+    part = word_states(model, untrained.decoder, sound, words, PROMPT, context_s, 3, 6)
+    np.testing.assert_allclose(part, found[3:6], atol=2e-4)
     other = small_whisper(2)
     other.encoder = model.encoder  # the untrained decoder listens to the trained encoder
     plain = [(list(w.tokens), w.start, w.stop) for w in words]
     for number, word in enumerate(words):
-        expected = [decoder_states(m, sound, plain, list(PROMPT), number) for m in (model, other)]
+        context = round(16_000 * context_s)
+        expected = [decoder_states(m, sound, plain, list(PROMPT), number, context) for m in (model, other)]
         np.testing.assert_allclose(found[number, 1 : 1 + LAYERS], expected[0], atol=2e-4)
         np.testing.assert_allclose(found[number, 1 + LAYERS :], expected[1], atol=2e-4)
         vectors = [model.decoder.token_embedding.weight[t].numpy() for t in word.tokens]
         np.testing.assert_allclose(found[number, 0], np.mean(vectors, axis=0), atol=1e-6)
-    part = word_states(model, untrained.decoder, sound, words, PROMPT, 3, 6)
-    np.testing.assert_allclose(part, found[3:6], atol=2e-4)
 
 
 def test_later_sound_and_later_words_change_no_earlier_row() -> None:
@@ -91,11 +93,13 @@ def test_a_row_holds_the_last_word_that_is_known_at_its_time(count: int, seed: i
         assert rows[frame, 0] == sum(word.stop <= 320 * frame for word in words)
 
 
-def test_what_is_read_is_bounded_by_30_s_and_by_the_model() -> None:
+def test_what_is_read_is_bounded_by_the_sound_heard_and_by_the_model() -> None:
     words = [SpokenWord((i,), 160_000 * i, 160_000 * i + 8_000) for i in range(8)]
-    assert read_before(words, 7, 100) == [5, 6, 7]  # word 4 began 30.5 s before the sound of word 7 ends
-    assert read_before(words, 7, 2) == [6, 7]
-    assert read_before(words, 0, 2) == [0]
+    assert read_before(words, 7, 480_000, 100) == [5, 6, 7]  # word 4 began 30.5 s before the sound of word 7 ends
+    assert read_before(words, 7, 480_000, 2) == [6, 7]
+    assert read_before(words, 0, 480_000, 2) == [0]
+    assert read_before(words, 7, 168_000, 100) == [6, 7]
+    assert read_before(words, 7, 167_000, 100) == [7]
 
 
 def test_features_on_disk_go_on_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,18 +116,20 @@ def test_features_on_disk_go_on_where_they_were(tmp_path: Path, monkeypatch: pyt
     loaded = untrained_whisper("tiny.en", 5)
 
     def features() -> analysis_decoder.DecoderFeatures:
-        return analysis_decoder.DecoderFeatures(loaded, [spoken_sound], 0.1, Store(tmp_path))
+        return analysis_decoder.DecoderFeatures(loaded, [spoken_sound], 0.1, 5.0, Store(tmp_path))
 
     passes: list[str] = []
 
     def counted(*arguments: Any) -> np.ndarray:
-        if len(passes) == 1:
+        if len(passes) == 2:
             passes.append("stopped")
             raise KeyboardInterrupt
         passes.append(str(arguments[-2]))
         return np.asarray(word_states(*arguments))
 
     monkeypatch.setattr(analysis_decoder, "word_states", counted)
+    told: list[str] = []
+    monkeypatch.setattr(analysis_decoder, "say", told.append)
     families = analysis_decoder.decoder_families([loaded])
     assert [len(family.layers) for family in families] == [1, 4, 4]
     assert all("offline" in family.name for family in families)
@@ -132,11 +138,13 @@ def test_features_on_disk_go_on_where_they_were(tmp_path: Path, monkeypatch: pyt
     one = features()
     rows = {family.hearing: one.rows_of(family, segments) for family in families}
     features().rows_of(families[2], segments)
-    assert passes == ["0", "stopped", "3"]  # five words in two pieces, each computed once
+    assert passes == ["0", "0", "stopped", "0", "3"]  # what a pass costs; five words in two pieces, each computed once
+    assert "decoder: 5 words at 5 s of sound, about" in told[0]
+    assert "decoder: 2 words at 5 s of sound, about" in told[1]
     tokens = spoken_sound.tokens(WordTokens(loaded.model), 0.1)
     assert [word.stop for word in tokens] == [16_000 * (i + 1) + 9_600 + 1 for i in range(5)]
     untrained = untrained_whisper("tiny.en", 0).model.decoder
-    states = word_states(loaded.model, untrained, sound[:, 0], tokens, WordTokens(loaded.model).prompt)
+    states = word_states(loaded.model, untrained, sound[:, 0], tokens, WordTokens(loaded.model).prompt, 5.0)
     for family, column in zip(families, (0, 1, 5), strict=True):
         for layer, path in rows[family.hearing].items():
             state = states[:, column if layer == 0 else column + layer - 1]

@@ -1,7 +1,7 @@
 """What Whisper's decoder makes of each word, having heard and read nothing later. Offline only: it needs a transcript.
 
-For word i the sound ends a stated time after the word's end, silence fills the window of 30 s, and the decoder reads
-the tokens up to word i and no further: else cross-attention hears, and self-attention reads, what is still to come.
+For word i the sound is the last seconds up to a stated time after the word's end, and the decoder reads the tokens
+up to word i and no further: else cross-attention hears, and self-attention reads, what is still to come.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from whisper.audio import N_SAMPLES
-from whisper.model import TextDecoder, Whisper
+from torch.nn import functional as F
+from whisper.audio import SAMPLE_RATE
+from whisper.model import AudioEncoder, TextDecoder, Whisper
 from whisper.tokenizer import get_tokenizer
 
 from encoders.analysis.features import frames_of
@@ -58,6 +59,7 @@ def word_states(
     sound: Floats,
     words: Sequence[SpokenWord],
     prompt: Sequence[int],
+    context_s: float = 30.0,
     first: int = 0,
     last: int | None = None,
 ) -> Floats:
@@ -65,25 +67,28 @@ def word_states(
 
     State 0 is the static word vector: the mean of the word's token embeddings. Then each block of the trained decoder
     and each of the untrained one, after the word's last token; both listen to the same trained encoder. sound:
-    (samples,) at 16 kHz. One pass of the encoder and one of each decoder for each word, BATCH_WORDS at a time.
+    (samples,) at 16 kHz; a word hears the last context_s of it, silence behind them where there is less. One pass of
+    the encoder and one of each decoder for each word, BATCH_WORDS at a time.
     """
+    context = round(context_s * SAMPLE_RATE)
     stop = len(words) if last is None else min(last, len(words))
     width = model.dims.n_text_state
     states = np.zeros((stop - first, 1 + 2 * model.dims.n_text_layer, width), np.float32)
     with torch.inference_mode():
         for start in range(first, stop, BATCH_WORDS):
             chosen = range(start, min(start + BATCH_WORDS, stop))
-            heard = model.encoder(torch.stack([_mel(sound, words[i].stop, model.dims.n_mels) for i in chosen]))
-            texts = [[*prompt, *read_before(words, i, model.dims.n_text_ctx - len(prompt))] for i in chosen]
+            mels = [_mel(sound, words[i].stop, context, model.dims.n_mels) for i in chosen]
+            heard = _encoded(model.encoder, torch.stack(mels))
+            texts = [[*prompt, *read_before(words, i, context, model.dims.n_text_ctx - len(prompt))] for i in chosen]
             static = [model.decoder.token_embedding.weight[list(words[i].tokens)].mean(dim=0) for i in chosen]
             blocks = [*_blocks(model.decoder, texts, heard), *_blocks(untrained, texts, heard)]
             states[start - first : chosen.stop - first] = torch.stack([torch.stack(static), *blocks], dim=1).numpy()
     return states
 
 
-def read_before(words: Sequence[SpokenWord], i: int, most: int) -> list[int]:
-    """The tokens of word i and of those before it that begin in the 30 s heard with it; the last `most` of them."""
-    begin = words[i].stop - N_SAMPLES
+def read_before(words: Sequence[SpokenWord], i: int, context: int, most: int) -> list[int]:
+    """The tokens of word i and of those before it that begin in the samples heard with it; the last `most` of them."""
+    begin = words[i].stop - context
     tokens = [token for word in words[:i] if word.start >= begin for token in word.tokens]
     return [*tokens, *words[i].tokens][-most:]
 
@@ -100,12 +105,22 @@ def held(states: Floats, words: Sequence[SpokenWord], samples: int) -> Floats:
     return rows
 
 
-def _mel(sound: Floats, stop: int, mels: int) -> Tensor:
-    """(mels, 3000) of the 30 s up to `stop`, silence after them where there is less."""
-    window = np.zeros(N_SAMPLES, np.float32)
-    clip = sound[max(0, stop - N_SAMPLES) : stop]
+def _mel(sound: Floats, stop: int, context: int, mels: int) -> Tensor:
+    """(mels, rows) of the `context` samples up to `stop`, silence after them where there are fewer."""
+    window = np.zeros(context, np.float32)
+    clip = sound[max(0, stop - context) : stop]
     window[: len(clip)] = clip
     return whole_clip_log_mel(torch.from_numpy(window), mels).T
+
+
+def _encoded(encoder: AudioEncoder, mel: Tensor) -> Tensor:
+    """(words, rows / 2, width) from (words, mels, rows): openai-whisper's forward pass, which insists on 30 s."""
+    x = F.gelu(encoder.conv2(F.gelu(encoder.conv1(mel)))).transpose(1, 2)  # (words, frames, width)
+    x = x + encoder.positional_embedding[: x.shape[1]]
+    for block in encoder.blocks:
+        x = block(x)
+    normed: Tensor = encoder.ln_post(x)
+    return normed
 
 
 def _blocks(decoder: TextDecoder, texts: Sequence[Sequence[int]], heard: Tensor) -> list[Tensor]:

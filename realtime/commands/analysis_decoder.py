@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -9,18 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders.analysis.decoder import SpokenWord, TextDecoder, WordTokens, held, word_states
+from encoders.analysis.decoder import BATCH_WORDS, SpokenWord, TextDecoder, WordTokens, held, word_states
 from encoders.analysis.phone_classes import NOT_SPEECH
 from encoders.weights import LoadedWhisper, untrained_whisper
 from realtime.block import Block, Floats
 from realtime.commands.analysis_data import Patient, Segment, content_key
 from realtime.commands.analysis_features import UNTRAINED_SEED, Family
 from realtime.commands.analysis_store import Array, Store
-from realtime.commands.console import working
+from realtime.commands.console import say, working
 
 PIECE_WORDS = 64
 LEAST_WORDS = 100  # fewer cannot tell 50 components apart
-VERSION = 1
+VERSION = 2
 DECODERS = ("word vector, offline", "decoder, offline", "untrained decoder, offline")
 Timed = tuple[str, float, float]
 
@@ -67,11 +68,13 @@ def decoder_families(whispers: Sequence[LoadedWhisper]) -> list[Family]:
 
 @dataclass(frozen=True)
 class DecoderFeatures:
-    """Features of one model's decoder. crop_s: of sound after a word's end that is still heard."""
+    """Features of one model's decoder. crop_s: of sound after a word's end that is still heard, the last of context_s
+    seconds that are."""
 
     whisper: LoadedWhisper
     sounds: Sequence[SpokenSound]
     crop_s: float
+    context_s: float
     store: Store
 
     def rows_of(self, family: Family, segments: Sequence[Segment]) -> dict[int, Path]:
@@ -99,7 +102,8 @@ class DecoderFeatures:
     def key(self) -> list[object]:
         """Names what goes in: the model, the sound, each word's tokens and where its sound is cut."""
         words = [[[w.tokens, w.start, w.stop] for w in some] for some in self._words]
-        return [VERSION, self.whisper.sha256, UNTRAINED_SEED, content_key(*(s.sound.data for s in self.sounds)), words]
+        sound = content_key(*(s.sound.data for s in self.sounds))
+        return [VERSION, self.whisper.sha256, UNTRAINED_SEED, self.context_s, sound, words]
 
     @cached_property
     def _tokens(self) -> WordTokens:
@@ -115,21 +119,42 @@ class DecoderFeatures:
     @cached_property
     def _states(self) -> list[Array]:
         """(words, states, width) float16 for each sound; see `word_states`. What an earlier run made is read."""
-        total = self.count
         untrained = untrained_whisper(self.whisper.name, UNTRAINED_SEED).model.decoder
+        self._tell_cost(untrained)
         found, done = [], 0
-        with working(f"{self.whisper.name} decoder, {total} words") as progress:
+        with working(f"{self.whisper.name} decoder, {self.count} words") as progress:
             for number, (one, words) in enumerate(zip(self.sounds, self._words, strict=True)):
                 pieces = [np.zeros((0, *self._shape), np.float16)]
                 for first in range(0, len(words), PIECE_WORDS):
-                    key = [self.key, number, first]
                     make = partial(self._piece, one, words, first, untrained)
-                    path = self.store.arrays(f"{self.whisper.name} words", key, (0,), make)[0]
+                    path = self.store.arrays(*self._piece_name(number, first), make)[0]
                     pieces.append(np.load(path, allow_pickle=False))
                     done += min(PIECE_WORDS, len(words) - first)
-                    progress(done / total)
+                    progress(done / self.count)
                 found.append(np.concatenate(pieces))
         return found
+
+    def _piece_name(self, number: int, first: int) -> tuple[str, list[object], tuple[int]]:
+        return f"{self.whisper.name} words", [self.key, number, first], (0,)
+
+    def _tell_cost(self, untrained: TextDecoder) -> None:
+        """Say how long it will take, from a few words of the fullest sound, before it begins."""
+        missing = sum(
+            min(PIECE_WORDS, len(words) - first)
+            for number, words in enumerate(self._words)
+            for first in range(0, len(words), PIECE_WORDS)
+            if not self.store.paths(*self._piece_name(number, first))[0].exists()
+        )
+        if missing:
+            fullest = max(range(len(self.sounds)), key=lambda number: len(self._words[number]))
+            one, words = self.sounds[fullest], self._words[fullest][:BATCH_WORDS]
+            begun = time.perf_counter()
+            self._piece(one, words, 0, untrained)
+            expected_min = missing / len(words) * (time.perf_counter() - begun) / 60
+            say(
+                f"{self.whisper.name} decoder: {missing} words at {self.context_s:g} s of sound, about "
+                f"{expected_min:.1f} min; --no-decoder leaves it out, a shorter --word-context-s takes less"
+            )
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -140,11 +165,12 @@ class DecoderFeatures:
     ) -> dict[int, Array]:
         sound, prompt = one.sound.data[:, 0], self._tokens.prompt
         last = first + PIECE_WORDS
-        return {0: word_states(self.whisper.model, untrained, sound, words, prompt, first, last).astype(np.float16)}
+        states = word_states(self.whisper.model, untrained, sound, words, prompt, self.context_s, first, last)
+        return {0: states.astype(np.float16)}
 
 
 def decoders_of(
-    patient: Patient, whispers: Sequence[LoadedWhisper], crop_s: float | None, store: Store
+    patient: Patient, whispers: Sequence[LoadedWhisper], crop_s: float | None, context_s: float, store: Store
 ) -> tuple[dict[str, DecoderFeatures], str]:
     """By model; or none, and the reason. crop_s None: none are wanted."""
     if crop_s is None:
@@ -158,7 +184,7 @@ def decoders_of(
         some = ", ".join(without[:3]) + (" and others" if len(without) > 3 else "")
         return {}, f"no word times of {some}; give --transcript, or words beside the phones"
     sounds = spoken_sounds(patient)
-    found = {one.name: DecoderFeatures(one, sounds, crop_s, store) for one in whispers}
+    found = {one.name: DecoderFeatures(one, sounds, crop_s, context_s, store) for one in whispers}
     words = min((one.count for one in found.values()), default=0)
     if words < LEAST_WORDS:
         return {}, f"{words} words lie inside the sound; at least {LEAST_WORDS} are needed"

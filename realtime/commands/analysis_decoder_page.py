@@ -23,9 +23,10 @@ def draw_decoder(report: Report, facts: Mapping[str, Any], arrays: Any, names: l
         return
     follows = np.nan_to_num(arrays["decoder p_fdr"], nan=1.0) <= 0.05
     report.add_text(
-        f"Decoder of Whisper {model}, offline only: {facts['words']} words of the transcript, each from the sound up "
-        f"to {facts['crop_ms']:g} ms after its end and the words up to it, held from then to the next word. The "
-        "untrained decoder (random weights) listens to the same trained encoder. "
+        f"Decoder of Whisper {model}, offline only: {facts['words']} words of the transcript, each from the "
+        f"{facts['context_s']:g} s of sound up to {facts['crop_ms']:g} ms after its end and the words within them, up "
+        "to itself, held from then to the next word. The untrained decoder (random weights) listens to the same "
+        "trained encoder. "
         f"{follows.sum()} of {len(names)} electrodes follow some decoder layer of a trained Whisper (best r against "
         "the best of all decoder layers under circular shifts, false discovery rate 0.05)."
     )

@@ -45,11 +45,12 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
     families = families_of(setup.whispers)
     key = [VERSION, segments_key(segments),
            setup.facts(), str(LAGGED)]  # fmt: skip
-    decoders, reason = decoders_of(patient, setup.whispers, setup.crop_s, store)
+    decoders, reason = decoders_of(patient, setup.whispers, setup.crop_s, setup.context_s, store)
     if decoders:
         families += decoder_families(setup.whispers)
         key += ["decoder", [one.key for one in decoders.values()]]
-        facts |= {"crop_ms": 1e3 * (setup.crop_s or 0.0), "words": next(iter(decoders.values())).count}
+        facts |= {"crop_ms": 1e3 * (setup.crop_s or 0.0), "context_s": setup.context_s}
+        facts["words"] = next(iter(decoders.values())).count
 
     def make() -> Result:
         one = heard(segments)

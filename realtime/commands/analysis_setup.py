@@ -25,7 +25,7 @@ class Setup:
 
     window_s: after a phone's onset. percentile: of r, above which electrodes count as encoding instead of by the false
     discovery rate. truth: of a simulated patient's electrodes, by name; empty for a real one. crop_s: of sound after a
-    word's end that decoder layers still hear; None leaves them out.
+    word's end that decoder layers still hear, the last of context_s seconds that they hear; None leaves them out.
     """
 
     whispers: tuple[LoadedWhisper, ...]
@@ -40,6 +40,7 @@ class Setup:
     truth: dict[str, Truth] = field(default_factory=dict)
     atlas: str = "destrieux"
     crop_s: float | None = 0.0
+    context_s: float = 10.0
 
     def for_patient(self, positions: dict[str, tuple[float, ...]], regions: dict[str, str]) -> Setup:
         """With the places of one patient's electrodes, whose names others may have too."""

@@ -41,14 +41,18 @@ class Store:
         self, name: str, key: object, labels: Sequence[int], make: Callable[[], Mapping[int, Array]]
     ) -> dict[int, Path]:
         """The files of some arrays that are made together, unless all of them are there already."""
-        stem = f"{_file_name(name)}-{key_of(key)}"
-        paths = {label: self.folder / "features" / f"{stem}-{label}.npy" for label in labels}
+        paths = self.paths(name, key, labels)
         if not all(path.exists() for path in paths.values()):
             made = make()
             for label, path in paths.items():
                 with atomic(path) as aside, aside.open("wb") as file:
                     np.save(file, made[label], allow_pickle=False)
         return paths
+
+    def paths(self, name: str, key: object, labels: Sequence[int]) -> dict[int, Path]:
+        """Where `arrays` puts them."""
+        stem = f"{_file_name(name)}-{key_of(key)}"
+        return {label: self.folder / "features" / f"{stem}-{label}.npy" for label in labels}
 
     def result(self, part: str, key: object, make: Callable[[], Result]) -> Result:
         """The result of a part, kept from an earlier run where the same went into it."""

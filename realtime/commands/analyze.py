@@ -101,6 +101,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of sound after a word's end that decoder layers still hear (default: 0)",
     )
     parser.add_argument(
+        "--word-context-s",
+        type=float,
+        default=10.0,
+        metavar="S",
+        help="of sound that decoder layers hear up to each word, at most 30; time grows with it (default: 10)",
+    )
+    parser.add_argument(
         "--no-decoder", action="store_true", help="leave decoder layers out, which take a pass of Whisper for each word"
     )
     add_keep_option(parser)
@@ -179,6 +186,8 @@ def _setup(options: argparse.Namespace, config: Config | None) -> Setup:
         raise UserError(f"--percentile: found {options.percentile:g}, expected a number between 0 and 100")
     if not 0 <= options.crop_ms <= 1000:
         raise UserError(f"--crop-ms: found {options.crop_ms:g}, expected 0 to 1000 ms after a word's end")
+    if not 1 <= options.word_context_s <= 30:
+        raise UserError(f"--word-context-s: found {options.word_context_s:g}, expected 1 to 30 s of sound up to a word")
     if options.epochs < 1 or (options.workers is not None and options.workers < 1):
         raise UserError("--workers and --epochs: expected 1 or more")
     truth, positions = _read_truth(options.truth) if options.truth else ({}, {})
@@ -199,6 +208,7 @@ def _setup(options: argparse.Namespace, config: Config | None) -> Setup:
         truth=truth,
         atlas=options.atlas,
         crop_s=None if options.no_decoder else options.crop_ms / 1e3,
+        context_s=options.word_context_s,
     )
 
 

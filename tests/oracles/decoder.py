@@ -10,15 +10,19 @@ import whisper
 
 
 def decoder_states(
-    model: Any, sound: Any, words: list[tuple[list[int], int, int]], prompt: list[int], number: int
+    model: Any, sound: Any, words: list[tuple[list[int], int, int]], prompt: list[int], number: int, context: int
 ) -> Any:
-    """(layers, width) for word `number`; words: (tokens, first sample, sample where hearing ends), in order."""
+    """(layers, width) for word `number`; words: (tokens, first sample, sample where hearing ends), in order.
+
+    context: samples heard. The model is told that its window is so long: its positions are cut, for good.
+    """
+    model.encoder.positional_embedding = model.encoder.positional_embedding[: context // 320]
     own, _, stop = words[number]
-    start = max(0, stop - 480_000)
-    clip = np.concatenate([sound[start:stop], np.zeros(480_000 - (stop - start), np.float32)])
+    start = max(0, stop - context)
+    clip = np.concatenate([sound[start:stop], np.zeros(context - (stop - start), np.float32)])
     tokens: list[int] = []
     for other, first, _ in words[:number]:
-        if first >= stop - 480_000:
+        if first >= stop - context:
             tokens.extend(other)
     tokens.extend(own)
     while len(tokens) + len(prompt) > model.dims.n_text_ctx:
