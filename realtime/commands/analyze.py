@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from realtime.delay import delays_in_words
 from realtime.errors import UserError, nearest
 from realtime.sources.recording import FORMATS
 
+MOST_THREADS = 8  # of Whisper's passes, which gain little from more
 Compute = Callable[[Patient, Setup, Store], Result]
 Draw = Callable[[str, Result, Setup, Report], list[dict[str, Any]]]
 
@@ -143,7 +145,7 @@ def parts(text: str) -> tuple[str, ...]:
 
 def run(options: argparse.Namespace) -> int:
     config = load_config(options.config) if options.config else None
-    wiring.bound_threads(config.engine.threads if config else 1)
+    wiring.bound_threads(min(os.cpu_count() or 1, MOST_THREADS))  # nothing runs live beside it
     out: Path = options.out
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {str(out)!r} is a file, expected a folder or a new name: choose another")
