@@ -1,4 +1,4 @@
-"""What `corticast analyze` costs on a simulated session of ten minutes and 64 electrodes, and what a second worker gains.
+"""What `corticast analyze` costs on ten simulated minutes of 64 electrodes, and what a second Dask worker gains.
 
     python -m benchmarks.analysis --json analysis.json
 

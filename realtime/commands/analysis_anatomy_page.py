@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.analysis.regions import LEAST_REGIONS, left_out_agreement, region_effects
+from realtime.commands.analysis_decoder import DECODERS
 from realtime.commands.analysis_page import told
 from realtime.commands.analysis_setup import Setup
 from realtime.commands.analysis_store import Result
@@ -18,6 +19,8 @@ Rows = list[dict[str, Any]]
 Doubles = npt.NDArray[np.float64]
 Found = Mapping[tuple[str, str], Result]
 PART = "anatomy"
+# by hearing: what its layers belong to, and the prefix of the p-values of following one
+STACKS = {"offline": ("encoder", ""), "causal": ("encoder", ""), DECODERS[1]: ("decoder", "decoder ")}
 
 
 def draw(patient: str, result: Result, _setup: Setup, report: Report) -> Rows:
@@ -78,12 +81,13 @@ def quantities(found: Found, patients: Sequence[str]) -> list[tuple[str, str, di
     for patient in patients:
         layers, phonemes, attention = (found.get((patient, part)) for part in ("layers", "phonemes", "attention"))
         for model, hearing, _ in layers.facts.get("families", []) if layers else []:
-            if layers is not None and hearing in ("offline", "causal"):
-                of, sure = f"{model} {hearing}", np.nan_to_num(layers.arrays["p_fdr"], nan=1.0) <= 0.05
-                r = np.nan_to_num(layers.arrays[f"{of}/r"], nan=-1.0).max(axis=0)
+            if layers is not None and hearing in STACKS:
+                of, (stack, prefix) = f"{model} {hearing}", STACKS[hearing]
+                sure = np.nan_to_num(layers.arrays[f"{prefix}p_fdr"], nan=1.0) <= 0.05
+                r = np.fmax.reduce(layers.arrays[f"{of}/r"])  # NaN where no layer has one
                 add(f"best r, Whisper {of}", "out-of-fold r", patient, r)
                 best = np.where(sure, layers.arrays[f"{of}/best"], np.nan)
-                add(f"best layer, Whisper {of}", "encoder layer (electrodes that encode)", patient, best)
+                add(f"best layer, Whisper {of}", f"{stack} layer (electrodes that follow one)", patient, best)
         if phonemes is not None and "index" in phonemes.arrays:
             told = phonemes.arrays["phonetic"] & phonemes.arrays["encodes"]
             index = np.where(told, phonemes.arrays["index"], np.nan)

@@ -69,8 +69,9 @@ def _weights(arrays: Any, report: Report) -> None:
     for head, row in enumerate(weights):
         axes.plot(lags_ms, row, "o-", ms=3, color=f"C{head}", label=f"head {head + 1}")
     axes.axhline(1 / weights.shape[1], color="0.5", ls="--", lw=1, label="all lags alike")
-    axes.set(xlabel="lag behind the sound (ms)", ylabel="mean attention weight", ylim=(0, None))
-    axes.legend(frameon=False, fontsize=8)
+    top = 1.35 * max(float(weights.max()), 1 / weights.shape[1])  # room for the legend above heads that are nearly flat
+    axes.set(xlabel="lag behind the sound (ms)", ylabel="mean attention weight", ylim=(0, top))
+    axes.legend(frameon=False, fontsize=8, loc="upper right", ncols=3)
     report.add_figure(figure, "Mean attention weight of each head over lags.")
 
 

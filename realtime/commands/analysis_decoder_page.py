@@ -9,14 +9,17 @@ import numpy as np
 
 from realtime.commands.analysis_decoder import DECODERS
 from realtime.commands.analysis_page import draw_profiles
+from realtime.commands.analysis_setup import Truth
 from realtime.commands.report import Report, new_figure
 
 WORD_VECTOR, DECODER, UNTRAINED = DECODERS
 COLOURS = {DECODER: "#7570b3", UNTRAINED: "#7f7f7f"}
 
 
-def draw_decoder(report: Report, facts: Mapping[str, Any], arrays: Any, names: list[str], model: str) -> None:
-    """Add one model's decoder layers to the report, or why there are none."""
+def draw_decoder(
+    report: Report, facts: Mapping[str, Any], arrays: Any, names: list[str], model: str, truth: Mapping[str, Truth]
+) -> None:
+    """Add one model's decoder layers to the report, or why there are none. truth: empty for a real patient."""
     layers = next((tuple(n) for m, hearing, n in facts["families"] if (m, hearing) == (model, DECODER)), None)
     if layers is None:
         report.add_text(f"Decoder layers of Whisper {model} are not compared: {facts.get('no_decoder', '')}.")
@@ -30,6 +33,13 @@ def draw_decoder(report: Report, facts: Mapping[str, Any], arrays: Any, names: l
         f"{follows.sum()} of {len(names)} electrodes follow some decoder layer of a trained Whisper (best r against "
         "the best of all decoder layers under circular shifts, false discovery rate 0.05)."
     )
+    if truth:
+        silent = [e for e, name in enumerate(names) if name in truth and truth[name].kind in ("undriven", "dead")]
+        report.add_text(
+            "Simulated patient: no decoder layer drives an electrode, so there is no layer to find; an electrode that "
+            "follows one does so through what its words have in common with what drives it. Of "
+            f"{len(silent)} electrodes that nothing drives {follows[silent].sum()} are said to follow one."
+        )
     _profile(report, arrays, follows, model, layers)
     report.add_table(_electrodes(arrays, names, model), f"Electrodes, decoder of Whisper {model}, offline", folded=True)
 

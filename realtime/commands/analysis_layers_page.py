@@ -43,7 +43,7 @@ def draw(patient: str, result: Result, setup: Setup, report: Report) -> Rows:
         if setup.truth:
             _against_truth(report, arrays, names, model, layers, setup.truth)
         report.add_table(_electrodes(arrays, names, model), f"Electrodes, Whisper {model}", folded=True)
-        draw_decoder(report, facts, arrays, names, model)
+        draw_decoder(report, facts, arrays, names, model, setup.truth)
     return _numbers(patient, facts, arrays, names)
 
 

@@ -1,0 +1,53 @@
+"""Decoder layers in the report: among what is held against the truth, and on the maps of the anatomy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from realtime.commands.analysis_anatomy_page import quantities
+from realtime.commands.analysis_decoder import DECODERS
+from realtime.commands.analysis_decoder_page import draw_decoder
+from realtime.commands.analysis_setup import Truth
+from realtime.commands.analysis_store import Result
+from realtime.commands.report import Report
+
+NAMES = ["A1", "A2", "A3", "A4"]
+KINDS = ["layer", "phone", "undriven", "dead"]
+FACTS: dict[str, Any] = {
+    "electrodes": NAMES,
+    "families": [["tiny", "offline", [1, 2]], ["tiny", DECODERS[0], [0]], ["tiny", DECODERS[1], [1, 2]],
+                 ["tiny", DECODERS[2], [1, 2]]],
+    "words": 200, "crop_ms": 0.0, "context_s": 10.0,
+}  # fmt: skip
+ARRAYS = {
+    "p_fdr": np.array([0.01, 0.01, 0.5, np.nan]),
+    "decoder p_fdr": np.array([0.5, 0.01, 0.03, np.nan]),
+    "tiny offline/r": np.array([[0.3, 0.1, 0.0, np.nan], [0.2, 0.4, 0.0, np.nan]]),
+    "tiny offline/best": np.array([1, 2, 1, 0]),
+    f"tiny {DECODERS[0]}/r": np.full((1, 4), 0.05),
+}
+for decoder in DECODERS[1:]:
+    ARRAYS[f"tiny {decoder}/r"] = np.array([[0.1, 0.2, 0.11, np.nan], [0.0, 0.1, 0.12, np.nan]])
+    for quantity in ("best", "low", "high"):
+        ARRAYS[f"tiny {decoder}/{quantity}"] = np.array([1, 1, 2, 0])
+
+
+def test_maps_show_which_decoder_layer_an_electrode_follows() -> None:
+    found = {("p", "layers"): Result(FACTS, ARRAYS)}
+    shown = {title: (unit, values["p"]) for title, unit, values in quantities(found, ["p"])}
+    unit, best = shown["best layer, Whisper tiny decoder, offline"]
+    assert "decoder layer" in unit
+    np.testing.assert_array_equal(best, [np.nan, 1, 2, np.nan])  # by the decoder's own p
+    np.testing.assert_array_equal(shown["best layer, Whisper tiny offline"][1], [1, 2, np.nan, np.nan])
+    np.testing.assert_allclose(shown["best r, Whisper tiny decoder, offline"][1], [0.1, 0.2, 0.12, np.nan])
+    assert not any("untrained" in title or "word vector" in title for title in shown)
+
+
+def test_that_no_decoder_layer_drives_a_simulated_electrode_is_said() -> None:
+    truth = {name: Truth(kind) for name, kind in zip(NAMES, KINDS, strict=True)}
+    for known, said in ((truth, True), ({}, False)):
+        report = Report("a", {})
+        draw_decoder(report, FACTS, ARRAYS, NAMES, "tiny", known)
+        assert ("Of 2 electrodes that nothing drives 1 are said to follow one" in report.html()) == said
