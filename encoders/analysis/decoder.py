@@ -22,7 +22,7 @@ from encoders.analysis.features import frames_of
 from encoders.mel import whole_clip_log_mel
 from realtime.block import Floats
 
-__all__ = ["SpokenWord", "TextDecoder", "WordTokens", "held", "read_before", "word_states"]
+__all__ = ["SpokenWord", "TextDecoder", "WordTokens", "crop_mel", "encoded", "held", "read_before", "word_states"]
 BATCH_WORDS = 8
 SAMPLES_A_FRAME = 320
 
@@ -77,8 +77,8 @@ def word_states(
     with torch.inference_mode():
         for start in range(first, stop, BATCH_WORDS):
             chosen = range(start, min(start + BATCH_WORDS, stop))
-            mels = [_mel(sound, words[i].stop, context, model.dims.n_mels) for i in chosen]
-            heard = _encoded(model.encoder, torch.stack(mels))
+            mels = [crop_mel(sound, words[i].stop, context, model.dims.n_mels) for i in chosen]
+            heard = encoded(model.encoder, torch.stack(mels))
             texts = [[*prompt, *read_before(words, i, context, model.dims.n_text_ctx - len(prompt))] for i in chosen]
             static = [model.decoder.token_embedding.weight[list(words[i].tokens)].mean(dim=0) for i in chosen]
             blocks = [*_blocks(model.decoder, texts, heard), *_blocks(untrained, texts, heard)]
@@ -105,7 +105,7 @@ def held(states: Floats, words: Sequence[SpokenWord], samples: int) -> Floats:
     return rows
 
 
-def _mel(sound: Floats, stop: int, context: int, mels: int) -> Tensor:
+def crop_mel(sound: Floats, stop: int, context: int, mels: int) -> Tensor:
     """(mels, rows) of the `context` samples up to `stop`, silence after them where there are fewer."""
     window = np.zeros(context, np.float32)
     clip = sound[max(0, stop - context) : stop]
@@ -113,7 +113,7 @@ def _mel(sound: Floats, stop: int, context: int, mels: int) -> Tensor:
     return whole_clip_log_mel(torch.from_numpy(window), mels).T
 
 
-def _encoded(encoder: AudioEncoder, mel: Tensor) -> Tensor:
+def encoded(encoder: AudioEncoder, mel: Tensor) -> Tensor:
     """(words, rows / 2, width) from (words, mels, rows): openai-whisper's forward pass, which insists on 30 s."""
     x = F.gelu(encoder.conv2(F.gelu(encoder.conv1(mel)))).transpose(1, 2)  # (words, frames, width)
     x = x + encoder.positional_embedding[: x.shape[1]]
