@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.analysis_session import SOUND_HZ, spoken
-from encoders.analysis.decoder import SpokenWord, WordTokens, crop_mel, encoded, read_before
+from encoders.analysis.decoder import Heard, SpokenWord, WordTokens, crop_mel, read_before
 from encoders.weights import load_whisper
 from realtime.block import Floats
 from realtime.commands.console import machine_facts, working
@@ -42,13 +42,14 @@ def measure(
 ) -> Row:
     """Mean log probability of the chosen words with its standard error, and what one costs."""
     context, whole = (seconds * SOUND_HZ for seconds in row)
+    hear = Heard(model)
     found: list[float] = []
     begun = time.perf_counter()
     with torch.inference_mode():
         for first in range(0, len(chosen), BATCH):
             some = chosen[first : first + BATCH]
             clips = [np.pad(sound[words[i].stop - context : words[i].stop], (0, whole - context)) for i in some]
-            heard = encoded(model.encoder, torch.stack([crop_mel(c, whole, whole, model.dims.n_mels) for c in clips]))
+            heard = hear([crop_mel(clip, whole, whole, model.dims.n_mels) for clip in clips])
             for i, one in zip(some, heard, strict=True):
                 own = words[i].tokens
                 text = [*tokens.prompt, *read_before(words, i, context, model.dims.n_text_ctx - len(tokens.prompt))]

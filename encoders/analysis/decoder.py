@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from whisper.audio import SAMPLE_RATE
-from whisper.model import AudioEncoder, TextDecoder, Whisper
+from whisper.model import TextDecoder, Whisper
 from whisper.tokenizer import get_tokenizer
 
 from encoders.analysis.features import frames_of
-from encoders.mel import whole_clip_log_mel
+from encoders.encoder import Encoder
+from encoders.mel import whole_clip_log_mel, whole_clip_stem
 from realtime.block import Floats
 
-__all__ = ["SpokenWord", "TextDecoder", "WordTokens", "crop_mel", "encoded", "held", "read_before", "word_states"]
+__all__ = ["Heard", "SpokenWord", "TextDecoder", "WordTokens", "crop_mel", "held", "read_before", "word_states"]
 BATCH_WORDS = 8
 SAMPLES_A_FRAME = 320
 
@@ -73,12 +74,13 @@ def word_states(
     context = round(context_s * SAMPLE_RATE)
     stop = len(words) if last is None else min(last, len(words))
     width = model.dims.n_text_state
+    hear = Heard(model)
     states = np.zeros((stop - first, 1 + 2 * model.dims.n_text_layer, width), np.float32)
     with torch.inference_mode():
         for start in range(first, stop, BATCH_WORDS):
             chosen = range(start, min(start + BATCH_WORDS, stop))
             mels = [crop_mel(sound, words[i].stop, context, model.dims.n_mels) for i in chosen]
-            heard = encoded(model.encoder, torch.stack(mels))
+            heard = hear(mels)
             texts = [[*prompt, *read_before(words, i, context, model.dims.n_text_ctx - len(prompt))] for i in chosen]
             static = [model.decoder.token_embedding.weight[list(words[i].tokens)].mean(dim=0) for i in chosen]
             blocks = [*_blocks(model.decoder, texts, heard), *_blocks(untrained, texts, heard)]
@@ -106,21 +108,29 @@ def held(states: Floats, words: Sequence[SpokenWord], samples: int) -> Floats:
 
 
 def crop_mel(sound: Floats, stop: int, context: int, mels: int) -> Tensor:
-    """(mels, rows) of the `context` samples up to `stop`, silence after them where there are fewer."""
+    """(rows, mels) of the `context` samples up to `stop`, silence after them where there are fewer."""
     window = np.zeros(context, np.float32)
     clip = sound[max(0, stop - context) : stop]
     window[: len(clip)] = clip
-    return whole_clip_log_mel(torch.from_numpy(window), mels).T
+    return whole_clip_log_mel(torch.from_numpy(window), mels)
 
 
-def encoded(encoder: AudioEncoder, mel: Tensor) -> Tensor:
-    """(words, rows / 2, width) from (words, mels, rows): openai-whisper's forward pass, which insists on 30 s."""
-    x = F.gelu(encoder.conv2(F.gelu(encoder.conv1(mel)))).transpose(1, 2)  # (words, frames, width)
-    x = x + encoder.positional_embedding[: x.shape[1]]
-    for block in encoder.blocks:
-        x = block(x)
-    normed: Tensor = encoder.ln_post(x)
-    return normed
+class Heard:
+    """A Whisper's whole encoder for crops of any length up to 30 s; openai-whisper's own insists on 30."""
+
+    def __init__(self, model: Whisper) -> None:
+        self._encoder, self._norm = Encoder(model, model.dims.n_audio_layer), model.encoder.ln_post
+
+    def __call__(self, mels: Sequence[Tensor]) -> Tensor:
+        """(words, rows / 2, width) from as many (rows, mels), all of one length."""
+        x = torch.stack([whole_clip_stem(mel, self._encoder.stem) for mel in mels])
+        x = x + self._encoder.positions[: x.shape[1]]
+        normed: Tensor = self._norm(self._encoder.run(x, _attend, [self._encoder.depth])[0])
+        return normed
+
+
+def _attend(_layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v)
 
 
 def _blocks(decoder: TextDecoder, texts: Sequence[Sequence[int]], heard: Tensor) -> list[Tensor]:

@@ -50,7 +50,7 @@ def _profile(report: Report, arrays: Any, follows: Any, model: str, layers: tupl
     shown = draw_profiles(axes, arrays, follows, model, layers, COLOURS)
     vector = np.nanmean(arrays[f"{model} {WORD_VECTOR}/r"][0, shown])
     axes.axhline(vector, color="#2ca02c", ls="--", label=WORD_VECTOR)
-    axes.set(xlabel=f"decoder layer of Whisper {model} (offline)", ylabel="mean r", xticks=layers)
+    axes.set(xlabel=f"decoder layer of Whisper {model} (offline)", ylabel="mean out-of-fold r", xticks=layers)
     axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     which = "electrodes that follow a decoder layer" if follows.any() else "all electrodes: none follows a layer"
     report.add_figure(

@@ -52,7 +52,7 @@ def _profiles(report: Report, arrays: Any, encodes: Any, model: str, layers: tup
     axes = figure.subplots()
     shown = draw_profiles(axes, arrays, encodes, model, layers, COLOURS)
     axes.axhline(np.nanmean(arrays["spectrogram/r"][0, shown]), color="#2ca02c", ls="--", label="spectrogram")
-    axes.set(xlabel=f"encoder layer of Whisper {model}", ylabel="mean r", xticks=layers)
+    axes.set(xlabel=f"encoder layer of Whisper {model}", ylabel="mean out-of-fold r", xticks=layers)
     axes.legend(frameon=False, fontsize=8)
     which = "electrodes that encode" if encodes.any() else "all electrodes: none encodes"
     report.add_figure(figure, f"Mean out-of-fold r over {shown.sum()} {which}; bars: standard error over electrodes.")
@@ -87,7 +87,7 @@ def _peaks(report: Report, arrays: Any, encodes: Any, model: str, layers: tuple[
         best = arrays[f"{model} {hearing}/best"][encodes]
         counts = [(best == layer).sum() for layer in layers]
         axes.bar(np.array(layers) + offset, counts, 0.38, color=COLOURS[hearing], label=hearing)
-    axes.set(xlabel="best layer", ylabel="electrodes", xticks=layers)
+    axes.set(xlabel="best encoder layer", ylabel="electrodes", xticks=layers)
     axes.legend(frameon=False)
     both = [arrays[f"{model} {hearing}/best"][encodes].astype(float) for hearing in ("offline", "causal")]
     moved = both[1] - both[0]
