@@ -209,13 +209,23 @@ def holdgraf(folder: Path, source: Path) -> list[str]:
 
 @pytest.mark.long
 def test_a_real_patient_goes_through(recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """29 sentences, 6 with sound: phones are analysed, and layers are said to be too little data."""
+    """29 sentences, 6 with sound: phones are analysed and mapped, and layers are said to be too little data."""
     source = recordings / "holdgraf"
     paths = holdgraf(tmp_path / "sentences", source)
+    with (source / "electrodes.csv").open(newline="", encoding="utf-8") as file:
+        places = [(one["name"], one["x_2d"], one["y_2d"], "Pixels") for one in csv.DictReader(file)]
+    with (tmp_path / "places.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("channel", "x", "y", "system"), *places])
     out = tmp_path / "out"
     command = ["analyze", *paths, "--high-gamma", "hfa", "--out", str(out), "--whisper", "tiny.en"]
-    assert main([*command, "--parts", "layers,phonemes"]) == 0
+    command += ["--montage", str(tmp_path / "places.csv")]
+    assert main([*command, "--parts", "layers,phonemes,anatomy"]) == 0
     page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Electrodes: places in Pixels (pixels)" in page
+    found = numbers(out)
+    assert float(found["anatomy", "x_pixels", ""]["ch_0"]) == float(places[0][1])
+    phonetic = [value == "True" for value in found["phonemes", "phonetic", ""].values()]
+    assert ("Maps: phoneme selectivity" in page) == any(phonetic)
     assert "Too little data" in page
     assert "at least 60 s are needed" in page
     assert "electrodes encode speech" in page

@@ -67,6 +67,6 @@ def test_electrodes_without_a_place_take_no_part() -> None:
     positions = np.array([[0, 0], [1, 0], [9, 9], [9, 8], [np.nan, np.nan], [np.nan, np.nan]])
     found = spatial_compactness(labels, positions, draws=99)
     assert found is not None
-    assert found.spread_mm == pytest.approx(1.0)
+    assert found.spread == pytest.approx(1.0)
     assert spatial_compactness(np.ones(6, int), positions) is None
     assert spatial_compactness(np.array([1, 2, 3, 4, 4, 4]), positions) is None

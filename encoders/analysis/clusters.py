@@ -61,19 +61,19 @@ def mean_silhouette(distances: Doubles, labels: Labels) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Compactness:
-    """spread_mm: mean distance of two electrodes of one cluster. expected_mm: its mean under permutation. p: the share
+    """spread: mean distance of two electrodes of one cluster. expected: its mean under permutation. p: the share
     of permutations that are as compact, (1 + such) / (1 + draws)."""
 
-    spread_mm: float
-    expected_mm: float
+    spread: float
+    expected: float
     p: float
 
 
 def spatial_compactness(labels: Labels, positions: Doubles, draws: int = 2000, seed: int = 0) -> Compactness | None:
     """Whether electrodes of one cluster lie nearer to each other than if the labels were dealt out anew.
 
-    positions: (electrodes, 2 or 3), in mm. Only electrodes of a known position take part. None where no cluster has
-    two of them, or there is only one cluster.
+    positions: (electrodes, 2 or 3), in a unit that the distances then have. Only electrodes of a known position take
+    part. None where no cluster has two of them, or there is only one cluster.
     """
     known = np.isfinite(positions).all(axis=1)
     labels, positions = labels[known], positions[known]

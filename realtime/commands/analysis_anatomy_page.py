@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from encoders.analysis.regions import LEAST_REGIONS, left_out_agreement, region_effects
 from realtime.commands.analysis_decoder import DECODERS
-from realtime.commands.analysis_page import told
+from realtime.commands.analysis_page import label_places, told, unit_of
 from realtime.commands.analysis_setup import Setup
 from realtime.commands.analysis_store import Result
 from realtime.commands.report import Report, new_figure
@@ -29,6 +29,7 @@ def draw(patient: str, result: Result, _setup: Setup, report: Report) -> Rows:
     facts, arrays = result.facts, result.arrays
     if not told(facts, report):
         return []
+    unit = unit_of(facts["system"])
     names, distance = list(facts["electrodes"]), arrays["distance"]
     if facts["no_atlas"]:
         report.add_text(f"Regions are those of the file: {facts['no_atlas']}.")
@@ -43,16 +44,18 @@ def draw(patient: str, result: Result, _setup: Setup, report: Report) -> Rows:
         }
         for e, name in enumerate(names)
     ]
-    report.add_table(rows, f"Electrodes: places in {facts['system'] or 'coordinates without a name'} (mm)", folded=True)
+    report.add_table(
+        rows, f"Electrodes: places in {facts['system'] or 'coordinates without a name'} ({unit})", folded=True
+    )
     return [
         _row(patient, name, facts["regions"][e], quantity, value)
         for e, name in enumerate(names)
-        for quantity, value in (("distance_mm", distance[e].item()), *_xyz(arrays["position"][e]))
+        for quantity, value in (("distance_mm", distance[e].item()), *_xyz(arrays["position"][e], unit))
     ]
 
 
-def _xyz(position: Doubles) -> list[tuple[str, float]]:
-    return [(f"{axis}_mm", float(value)) for axis, value in zip("xyz", position, strict=False)]
+def _xyz(position: Doubles, unit: str) -> list[tuple[str, float]]:
+    return [(f"{axis}_{unit}", float(value)) for axis, value in zip("xyz", position, strict=False)]
 
 
 def _row(patient: str, electrode: str, of: str, quantity: str, value: Any) -> dict[str, Any]:
@@ -115,8 +118,8 @@ def _map(report: Report, patient: str, where: Result, values: Doubles, title: st
     flat = _flat(position)
     axes.plot(*flat[placed & ~shown].T, "o", mfc="none", color="#bbbbbb", ms=8)
     picture = axes.scatter(flat[shown, 0], flat[shown, 1], c=values[shown], s=70, cmap="viridis")
-    axes.set(xlabel="x (mm)" if position.shape[1] == 2 else "first axis (mm)", aspect="equal", title=patient)
-    axes.set_ylabel("y (mm)" if position.shape[1] == 2 else "second axis (mm)")
+    axes.set_title(patient)
+    label_places(axes, where.facts["system"], ("x", "y") if position.shape[1] == 2 else ("first axis", "second axis"))
     figure.colorbar(picture, label=unit)
     report.add_figure(figure, f"{title} at the electrodes' places ({patient}); empty circles: nothing to show.")
 

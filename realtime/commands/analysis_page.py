@@ -22,6 +22,19 @@ def told(facts: Mapping[str, Any], report: Report) -> bool:
     return True
 
 
+def unit_of(system: str) -> str:
+    """Of electrodes' positions: BIDS calls places on a 2-D picture Pixels."""
+    return "pixels" if "pixel" in system.lower() else "mm"
+
+
+def label_places(axes: Axes, system: str, names: tuple[str, str] = ("x", "y")) -> None:
+    """Label a flat map of places; a picture's pixels are counted from its top."""
+    unit = unit_of(system)
+    axes.set(xlabel=f"{names[0]} ({unit})", ylabel=f"{names[1]} ({unit})", aspect="equal")
+    if unit == "pixels":
+        axes.invert_yaxis()
+
+
 def draw_profiles(
     axes: Axes,
     arrays: Any,

@@ -20,7 +20,7 @@ from realtime.commands.analysis_store import Result, Store
 from realtime.commands.console import working
 
 Doubles = npt.NDArray[np.float64]
-VERSION = 3
+VERSION = 4
 LEAST_EVENTS, LEAST_PHONES = 200, 5
 F_LAGS_S = np.round(np.arange(-0.1, 0.5001, 0.02), 3)
 F_DRAWS = 1000
@@ -152,4 +152,4 @@ def _clusters(
     found = spatial_compactness(labels[chosen], xyz[chosen])
     if found is None:
         return labels, "too few electrodes of known positions share a cluster"
-    return labels, {"spread_mm": found.spread_mm, "expected_mm": found.expected_mm, "p": found.p}
+    return labels, {"spread": found.spread, "expected": found.expected, "p": found.p}

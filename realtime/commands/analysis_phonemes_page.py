@@ -9,7 +9,7 @@ import numpy.typing as npt
 from matplotlib import colormaps
 
 from encoders.analysis.phone_classes import MANNER, PHONE_PLACE, PHONES
-from realtime.commands.analysis_page import told
+from realtime.commands.analysis_page import label_places, told, unit_of
 from realtime.commands.analysis_phonemes import F_LAGS_S
 from realtime.commands.analysis_setup import Setup, Truth
 from realtime.commands.analysis_store import Result
@@ -127,8 +127,8 @@ def _clusters(report: Report, facts: dict[str, Any], arrays: Any, names: list[st
     else:
         verdict = "lie nearer together than chance" if compact["p"] <= 0.05 else "are not shown to lie together"
         report.add_text(
-            f"Electrodes of one cluster {verdict}: {compact['spread_mm']:.1f} mm apart on average, "
-            f"{compact['expected_mm']:.1f} when the clusters are dealt out anew (p = {compact['p']:.4f})."
+            f"Electrodes of one cluster {verdict}: {compact['spread']:.1f} {unit_of(setup.system)} apart on average, "
+            f"{compact['expected']:.1f} when the clusters are dealt out anew (p = {compact['p']:.4f})."
         )
     placed = [e for e, name in enumerate(names) if name in setup.positions]
     if not placed or not arrays["cluster"].any():
@@ -140,7 +140,7 @@ def _clusters(report: Report, facts: dict[str, Any], arrays: Any, names: list[st
     axes.plot(*xy[cluster == 0].T, "o", color="#cccccc", ms=6, label="not phonetic")
     for number in sorted(set(cluster[cluster > 0])):
         axes.plot(*xy[cluster == number].T, "o", color=f"C{number - 1}", ms=10, label=f"cluster {number}")
-    axes.set(xlabel="x (mm)", ylabel="y (mm)", aspect="equal")
+    label_places(axes, setup.system)
     figure.legend(frameon=False, loc="outside right center")
     report.add_figure(
         figure,

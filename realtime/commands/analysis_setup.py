@@ -37,14 +37,15 @@ class Setup:
     epochs: int = 8
     regions: dict[str, str] = field(default_factory=dict)
     positions: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    system: str = ""
     truth: dict[str, Truth] = field(default_factory=dict)
     atlas: str = "destrieux"
     crop_s: float | None = 0.0
     context_s: float = 10.0
 
-    def for_patient(self, positions: dict[str, tuple[float, ...]], regions: dict[str, str]) -> Setup:
-        """With the places of one patient's electrodes, whose names others may have too."""
-        return replace(self, positions=self.positions | positions, regions=self.regions | regions)
+    def for_patient(self, positions: dict[str, tuple[float, ...]], regions: dict[str, str], system: str) -> Setup:
+        """With the places of one patient's electrodes, whose names others may have too, in this system."""
+        return replace(self, positions=self.positions | positions, regions=self.regions | regions, system=system)
 
     def facts(self) -> list[Any]:
         return [[[one.name, one.sha256] for one in self.whispers], str(self.streaming)]

@@ -160,7 +160,7 @@ def run(options: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     found: dict[tuple[str, str], Result] = {}
     for patient in patients:
-        placed = setup.for_patient(patient.positions, patient.regions)
+        placed = setup.for_patient(patient.positions, patient.regions, patient.system)
         for part in options.parts:
             compute, draw = PARTS[part]
             result = found[patient.name, part] = compute(patient, placed, store)
