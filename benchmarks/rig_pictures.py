@@ -7,6 +7,7 @@ Without --pictures it only writes the patient into FOLDER, for `corticast replay
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import subprocess
 import sys
@@ -50,14 +51,13 @@ wait_s = 60
 """
 
 
-def patient(begin_s: float, seconds: float, seed: int) -> Recording:
+def patient(begin_s: float, seconds: float, seed: int, driven: int = DRIVEN) -> Recording:
     """Speech, and ECoG of 1/f noise in which the envelope drives the band power of some electrodes 120 ms later.
 
     AUX1 carries the speech too; the sound stream has it DELAY_S later.
     """
     rng = np.random.default_rng(seed)
-    sound = np.concatenate([_at_rate(trial.sound, trial.rate_hz) for trial in load_trials()])
-    sound = LEVEL * sound[round(begin_s * SOUND_HZ) : round((begin_s + seconds) * SOUND_HZ)]
+    sound = LEVEL * speech()[round(begin_s * SOUND_HZ) : round((begin_s + seconds) * SOUND_HZ)]
     rows = round(len(sound) / SOUND_HZ * ECOG_HZ)
     envelope = np.sqrt(np.add.reduceat(sound**2, np.arange(0, len(sound), 16))[:rows])
     envelope = sosfilt(butter(2, 8.0, fs=ECOG_HZ, output="sos"), envelope)
@@ -66,7 +66,7 @@ def patient(begin_s: float, seconds: float, seed: int) -> Recording:
     gamma = sosfilt(
         butter(4, [70, 150], "band", fs=ECOG_HZ, output="sos"), rng.normal(size=(rows, len(labels))), axis=0
     )
-    gain = np.where(np.arange(len(labels)) < DRIVEN, 1.0, 0.0)
+    gain = np.where(np.arange(len(labels)) < driven, 1.0, 0.0)
     slow = np.cumsum(rng.normal(size=(rows, len(labels))), axis=0)
     slow = sosfilt(butter(1, 0.5, "high", fs=ECOG_HZ, output="sos"), slow, axis=0)
     ecog = (20 * slow / slow.std() + 12 * gamma * (1 + gain * np.clip(drive, 0, 4))).astype(np.float32)
@@ -86,6 +86,12 @@ def patient(begin_s: float, seconds: float, seed: int) -> Recording:
             for name, (spec, data, type_) in streams.items()
         }
     )
+
+
+@functools.cache
+def speech() -> np.ndarray:  # type: ignore[type-arg]
+    """All trials of real speech, one after the other, at SOUND_HZ."""
+    return np.concatenate([_at_rate(trial.sound, trial.rate_hz) for trial in load_trials()])
 
 
 def _at_rate(sound: np.ndarray, rate_hz: float) -> np.ndarray:  # type: ignore[type-arg]

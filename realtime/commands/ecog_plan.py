@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from encoders.model_file import ModelHeader
 from realtime.block import Spec
 from realtime.config import Config, EcogTable
 from realtime.errors import UserError
-from realtime.montage import Electrode, Montage, from_facts, joined, model_differences
+from realtime.montage import Electrode, Montage, Position, from_facts, joined, model_differences
 from realtime.montage_file import load_montage
 from realtime.pick import channel_number
 from realtime.signals import ARTEFACT_SD
@@ -144,9 +145,14 @@ class EcogPlan:
         marked = self.montage.electrodes if self.montage else ()
         return {*self.bad, *(one.name for one in marked if one.bad)}
 
-    def places(self, spec: Spec) -> dict[str, dict[str, Any]]:
-        """What the montage tells of each electrode, for those who draw it: positions, regions, groups, by name."""
+    def places(self, spec: Spec, told: Mapping[str, Position] = MappingProxyType({})) -> dict[str, dict[str, Any]]:
+        """What is known of each electrode, for those who draw it: positions, regions, groups, by name.
+
+        told: positions of channels by the stream's own description; they count where the montage has none at all.
+        """
         contacts = self._contacts(spec)
+        if all(one.position is None for one in contacts):
+            contacts = [replace(one, position=told.get(one.channel)) for one in contacts]
         pairs = self.pairs(spec) if self.reference == "bipolar" else [(i, i) for i in range(len(contacts))]
         of = {name: (contacts[a], contacts[b]) for name, (a, b) in zip(self.electrodes(spec), pairs, strict=True)}
         return {

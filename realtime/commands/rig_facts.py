@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from encoders.model_file import ModelHeader
 from realtime.block import Spec
 from realtime.commands import wiring
 from realtime.config import Config
+from realtime.montage import Position
 
 
-def rig_facts(config: Config, header: ModelHeader | None, plan: wiring.EcogPlan, spec: Spec) -> dict[str, Any]:
-    """delays: seconds of each stream, None where not measured. positions, regions, groups: by electrode's name."""
+def rig_facts(
+    config: Config,
+    header: ModelHeader | None,
+    plan: wiring.EcogPlan,
+    spec: Spec,
+    told: Mapping[str, Position] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """delays: seconds of each stream, None where not measured. positions, regions, groups: by electrode's name.
+
+    told: positions that the stream's own description gives, by channel, for want of a montage's.
+    """
     delays = wiring.delays_for(config, header)
     facts = {
-        **plan.places(spec),
+        **plan.places(spec, told),
         "channels": list(plan.channels(spec)),
         "coordinates": plan.montage.system if plan.montage else "",
         "reference": plan.reference,

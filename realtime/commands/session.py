@@ -72,11 +72,12 @@ def open_session(
     adaptive = AdaptedModel(model) if model else None
     delays = wiring.delays_for(config, header)
     sound_chain = wiring.sound_lane(sound.spec, config.sound.channel, embedding, adaptive, delays["sound"])
+    rig = rig_facts(config, header, plan, ecog.spec, ecog.found.positions)
     settings = EngineSettings(
         config.engine.name,
         header.electrodes if header else plan.electrodes(ecog.spec),
         wiring.attention_shape(model, embedding.width) if model else None,
-        {**_facts(config, header, embedding), **rig_facts(config, header, plan, ecog.spec), **(facts or {})},
+        {**_facts(config, header, embedding), **rig, **(facts or {})},
         config.engine.ring_s,
         config.engine.max_backlog_s,
         config.engine.score_window_s,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from realtime.block import Spec, Times
 from realtime.errors import UserError
+from realtime.sources.locations import Position, locations
 from realtime.sources.pump import Arrivals, Counts, Event, pump
 
 try:
@@ -71,7 +72,8 @@ def local_clock() -> float:
 
 @dataclass(frozen=True, slots=True)
 class StreamFound:
-    """A stream on the network. channels: its labels. clock_offset_s: to add to its stamps; None if not measured."""
+    """A stream on the network. channels: its labels. clock_offset_s: to add to its stamps; None if not measured.
+    positions: of those channels whose description tells where they are, x, y, z in millimetres."""
 
     name: str
     type: str
@@ -82,6 +84,7 @@ class StreamFound:
     host: str
     unit: str = ""
     clock_offset_s: float | None = None
+    positions: Mapping[str, Position] = field(default_factory=dict)
 
     def __str__(self) -> str:
         rate = f"{self.rate_hz:g} Hz" if self.rate_hz else "irregular"
@@ -263,6 +266,12 @@ def _found(info: Any, clock_offset_s: float | None = None) -> tuple[StreamFound,
             "and this engine must be restarted; set a source_id in that program"
         )
     unit = units.pop() if len(units) == 1 else ""
+    positions, wrong = locations(info.desc(), labels)
+    if wrong:
+        warnings.append(
+            f"stream {name!r} tells places that cannot be, and are not used: {'; '.join(wrong[:3])}; expected X, Y, Z "
+            "of each channel in mm, cm or m: correct them in its program, or give a montage"
+        )
     return (
         StreamFound(
             name=name,
@@ -274,6 +283,7 @@ def _found(info: Any, clock_offset_s: float | None = None) -> tuple[StreamFound,
             host=info.hostname(),
             unit=unit,
             clock_offset_s=clock_offset_s,
+            positions=positions,
         ),
         warnings,
     )
