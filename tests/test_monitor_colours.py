@@ -10,6 +10,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from realtime.monitor.attention import head_look
+from realtime.monitor.curves import LABEL_HIGH, LABEL_WIDE, label_lags
 from realtime.monitor.theme import THEMES, YELLOW, Theme
 
 APART = 25.0  # 2 is just seen side by side
@@ -49,7 +51,7 @@ def together(theme: Theme) -> dict[str, tuple[str, ...]]:
         "traces": (theme.predicted, theme.observed, theme.panel),
         "state": (theme.good, theme.bad, theme.background),
         "timeline": (*theme.states, theme.panel),
-        "attention": (*theme.heads[:4], theme.panel),
+        "attention": (*theme.heads, theme.panel),
         "signs": (theme.bad, YELLOW),
     }
 
@@ -60,6 +62,40 @@ def test_colours_are_apart_for_every_eye(name: str, eye: str) -> None:
     for what, colours in together(THEMES[name]).items():
         for one, other in combinations(colours, 2):
             assert np.linalg.norm(seen(one, eye) - seen(other, eye)) >= APART, (what, one, other)
+
+
+@pytest.mark.parametrize("eye", EYES)
+@pytest.mark.parametrize("name", THEMES)
+def test_twelve_heads_are_told_apart_by_colour_or_by_line(name: str, eye: str) -> None:
+    looks = [head_look(THEMES[name], head) for head in range(12)]
+    for (colour, style), (other, another) in combinations(looks, 2):
+        assert style != another or np.linalg.norm(seen(colour, eye) - seen(other, eye)) >= APART
+
+
+@pytest.mark.parametrize("heads", [1, 2, 5, 8, 12])
+def test_labels_lie_on_their_curves_and_not_on_each_other(heads: int) -> None:
+    """Peaks at lags of their own, all of one shape, and noise."""
+    lags = np.arange(40)
+    rng = np.random.default_rng(heads)
+    peaks = np.exp(-0.5 * ((lags - np.linspace(5, 35, heads)[:, None]) / 3) ** 2) + 0.01
+    for weights in (peaks, np.repeat(peaks[:1], heads, axis=0), rng.uniform(0.2, 1.0, (heads, 40))):
+        chosen = label_lags(weights)
+        y = weights / weights.max()
+        for (one, at), (other, there) in combinations(enumerate(chosen), 2):
+            wide = abs(at - there) > LABEL_WIDE * 40
+            assert wide or abs(y[one, at] - y[other, there]) > LABEL_HIGH, (one, other)
+    if heads > 1:
+        assert np.abs(np.array(label_lags(peaks)) - np.linspace(5, 35, heads)).max() <= 6, "where it stands out"
+
+
+def test_a_label_stays_until_another_place_is_much_better() -> None:
+    weights = np.full((2, 40), 0.1)
+    weights[0, 10], weights[0, 30] = 0.5, 0.6
+    assert label_lags(weights)[0] == 30
+    assert label_lags(weights, [10, 20])[0] == 10
+    weights[0, 10] = 0.2
+    assert label_lags(weights, [10, 20])[0] == 30
+    assert label_lags(weights[:, :25], [30, 20])[0] == 10, "a model with fewer lags"
 
 
 def test_the_simulation_confuses_what_is_known_to_be_confused() -> None:

@@ -77,6 +77,10 @@ def test_attention_over_the_session(shown: Any) -> None:
         columns = slice(3 * head, 3 * head + 3)
         np.testing.assert_allclose(now.getData()[1], weights[times >= 45.0][:, columns].mean(axis=0), atol=1e-6)
         np.testing.assert_allclose(over_all.getData()[1], weights[:, columns].mean(axis=0), atol=1e-6)
+        label = panel.labels[head]
+        assert label.toPlainText() == str(head + 1)
+        lag = round(label.pos().x() / 20.0)
+        assert label.pos().y() == pytest.approx(now.getData()[1][lag])
     picture = panel.picture.image  # (seconds, lags)
     want = weights.reshape(40, 50, 2, 3).mean(axis=(1, 2))
     np.testing.assert_allclose(picture, want, atol=2e-2)  # a row at the edge of a second may fall to either side

@@ -6,20 +6,24 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
+from PySide6.QtCore import Qt
 
-from realtime.monitor.curves import mean_weights
+from realtime.block import Floats
+from realtime.monitor.curves import label_lags, mean_weights
 from realtime.monitor.history import Rows
 from realtime.monitor.picture import make_plot, side_by_side
 from realtime.monitor.session import Session
-from realtime.monitor.theme import Theme
+from realtime.monitor.theme import Theme, font
 
+STYLES = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine)
 LAG_MS = 20.0
 MEAN_S = 5.0
 
 
 class Attention:
-    """Left: weights averaged over the last MEAN_S seconds (bright) and over the session (dashed), a curve per head; the
-    weights of a head sum to one. Right: the mean of the heads, lag by time, over the session."""
+    """Left: weights averaged over the last MEAN_S seconds (thick, with the head's number) and over the session (thin),
+    a curve per head; the weights of a head sum to one. Heads with one colour differ in the style of their lines.
+    Right: the mean of the heads, lag by time, over the session."""
 
     def __init__(self, theme: Theme) -> None:
         self._theme = theme
@@ -38,6 +42,8 @@ class Attention:
         self.widget, self.says = side_by_side(theme, "Attention: none received", now, session, (58, 42))
         self.curves: list[Any] = []
         self.session_curves: list[Any] = []
+        self.labels: list[Any] = []
+        self._label_lags: list[int] = []
 
     def draw(self, rows: Rows | None, session: Session | None, now_s: float) -> None:
         if rows is None or not len(rows) or not self.widget.isVisible():
@@ -57,6 +63,7 @@ class Attention:
         top = float(np.nanmax(both)) if np.isfinite(both).any() else 1.0
         self._item.setXRange(0.0, max(lags_ms[-1], LAG_MS), padding=0.01)
         self._item.setYRange(0.0, 1.1 * top, padding=0)
+        self._label(weights, lags_ms)
 
     def _draw_session(self, channels: Any, session: Session, now_s: float) -> None:
         begin_s, span_s, means = session.means()
@@ -74,13 +81,35 @@ class Attention:
         self._session_item.setYRange(-0.5 * LAG_MS, (lags - 0.5) * LAG_MS, padding=0)
 
     def _make_curves(self, heads: int) -> None:
-        for curve in (*self.curves, *self.session_curves):
-            self._item.removeItem(curve)
-        colours = [self._theme.heads[head % len(self._theme.heads)] for head in range(heads)]
-        dashed = pg.QtCore.Qt.PenStyle.DashLine
-        self.session_curves = [pg.PlotCurveItem(pen=pg.mkPen(c, width=1, style=dashed)) for c in colours]
-        self.curves = [pg.PlotCurveItem(pen=pg.mkPen(c, width=2)) for c in colours]
-        for curve in (*self.session_curves, *self.curves):
-            self._item.addItem(curve)
-        names = " ".join(f"<span style='color:{c}'><b>{k + 1}</b></span>" for k, c in enumerate(colours))
-        self._heads = f"Head {names}: ━ last {MEAN_S:g} s, ╍ session"
+        for part in (*self.curves, *self.session_curves, *self.labels):
+            self._item.removeItem(part)
+        looks = [head_look(self._theme, head) for head in range(heads)]
+        self.session_curves = [pg.PlotCurveItem(pen=pg.mkPen(c, width=1, style=style)) for c, style in looks]
+        self.curves = [pg.PlotCurveItem(pen=pg.mkPen(c, width=3, style=style)) for c, style in looks]
+        self.labels = [self._number(head, colour) for head, (colour, _) in enumerate(looks)]
+        for part in (*self.session_curves, *self.curves, *self.labels):
+            self._item.addItem(part)
+        names = " ".join(f"<span style='color:{c}'><b>{k + 1}</b></span>" for k, (c, _) in enumerate(looks))
+        self._heads = f"Head {names}: thick: last {MEAN_S:g} s, thin: session"
+
+    def _number(self, head: int, colour: str) -> Any:
+        """The head's number in a box on its curve."""
+        theme = self._theme
+        label = pg.TextItem(str(head + 1), theme.text, anchor=(0.5, 0.5), border=pg.mkPen(colour), fill=theme.panel)
+        label.setFont(font(bold=True))
+        return label
+
+    def _label(self, weights: Floats, lags_ms: Floats) -> None:
+        known = bool(np.isfinite(weights).all())
+        if known:
+            self._label_lags = label_lags(weights, self._label_lags)
+        for head, label in enumerate(self.labels):
+            label.setVisible(known)
+            if known:
+                label.setPos(lags_ms[self._label_lags[head]], weights[head, self._label_lags[head]])
+
+
+def head_look(theme: Theme, head: int) -> tuple[str, Any]:
+    """Colour and line style of a head: no two of the first twelve share both."""
+    colours = theme.heads
+    return colours[head % len(colours)], STYLES[head // len(colours) % len(STYLES)]

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from realtime.block import Floats, Times
 
+LABEL_WIDE, LABEL_HIGH = 0.08, 0.14  # of a plot: what a label of one digit takes, and some air
+STICKY, HIGH_TOO = 1.5, 0.25
 LANE_HEIGHTS_SD = (2.0, 4.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 200.0, 500.0)
 
 
@@ -94,6 +96,33 @@ def mean_weights(names: Sequence[str], data: Floats) -> Floats:
         for (head, lag), value in zip(places, complete.mean(axis=0, dtype=np.float64), strict=True):
             weights[head, lag] = value
     return weights
+
+
+def label_lags(weights: Floats, before: Sequence[int] = ()) -> list[int]:
+    """The lag at which each head's curve, (heads, lags), is best labelled: where it is far from the others, and high.
+
+    Labels keep LABEL_WIDE of the lags or LABEL_HIGH of the largest weight apart, as far as there is room. before: the
+    lags of the last time, which stay until another place is STICKY times as far away from the other curves.
+    """
+    heads, lags = weights.shape
+    y = weights / max(float(weights.max()), 1e-12)
+    inside = np.arange(lags)
+    edge = round(LABEL_WIDE / 2 * lags) if lags > 4 else 0
+    apart = np.abs(y[:, None] - y[None])  # (heads, heads, lags)
+    apart[np.arange(heads), np.arange(heads)] = np.inf
+    free = np.minimum(apart.min(axis=1), 1.0) * (HIGH_TOO + y)
+    free[:, (inside < edge) | (inside >= lags - edge)] = 0.0
+    found: list[int] = []
+    for head in range(heads):
+        room = np.ones(lags, bool)
+        for other, lag in enumerate(found):
+            room &= (np.abs(inside - lag) > LABEL_WIDE * lags) | (np.abs(y[head] - y[other, lag]) > LABEL_HIGH)
+        values = np.where(room, free[head], -1.0)
+        best = int(values.argmax())
+        if len(before) == heads and before[head] < lags and STICKY * values[before[head]] >= values[best] > 0:
+            best = before[head]
+        found.append(best)
+    return found
 
 
 def columns_by_time(times: Times, data: Floats, stop_s: float, count: int, step_s: float) -> Floats:

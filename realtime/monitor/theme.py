@@ -13,7 +13,8 @@ BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 
 @dataclass(frozen=True)
 class Theme:
-    """states: of listening, speaking, silence, stimulation, sham. heads: the first four are far apart for everybody."""
+    """states: of listening, speaking, silence, stimulation, sham. heads: far apart for everybody; further ones differ
+    in the style of their lines."""
 
     background: str
     panel: str
@@ -39,7 +40,7 @@ DARK = Theme(
     good="#34c79b",
     bad=VERMILLION,
     states=("#34c79b", YELLOW, "#AA4499", VERMILLION, "#00704f"),
-    heads=(ORANGE, SKY, "#f0f0f0", "#b34700", "#34c79b", YELLOW, PURPLE, "#00704f"),
+    heads=(ORANGE, SKY, "#f0f0f0", "#b34700"),
 )
 LIGHT = Theme(
     background="#f2f2f2",
@@ -52,7 +53,7 @@ LIGHT = Theme(
     good="#00704f",
     bad="#b34700",
     states=("#00704f", ORANGE, "#1a1a1a", "#b34700", SKY),
-    heads=(VERMILLION, BLUE, "#34c79b", "#882255", PURPLE, "#8a6d00", "#505050", ORANGE),
+    heads=(VERMILLION, BLUE, "#34c79b", "#882255"),
 )
 THEMES = {"dark": DARK, "light": LIGHT}
 
