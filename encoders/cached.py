@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from encoders.encoder import FRAME_S, POSITIONS, Encoder, attention
-from encoders.frames import BlockStage, FrameRing, Numbers
+from encoders.append import Caches, Place, compiled
+from encoders.encoder import FRAME_S, POSITIONS, Encoder
+from encoders.frames import BlockStage, FrameRing
 from encoders.graph import StaticCall
-from encoders.silence import silent_window
+from encoders.layer import attention
+from encoders.silence import no_silence, silent_window
 from realtime.errors import UserError
 
 Part = tuple["Cache", int]  # a cache, and how many blocks are to be appended to it
-Visible = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # keys, values, mask
-Store = Callable[[int, torch.Tensor, torch.Tensor], Visible]  # (layer, new keys, new values): kept, and what is visible
 
 
 @dataclass
@@ -87,7 +87,8 @@ class CausalWhisper(BlockStage[WhisperState]):
                 f"a history of {self.history * FRAME_S:g} s is too long: at most {self.epoch * FRAME_S / 2:g} s fit"
             )
         self.silence = silence
-        self._silent = silent_window(encoder) if silence else None
+        self._silent = silent_window(encoder) if silence else no_silence(encoder)
+        self._append_blocks = compiled()
         self._period = self.epoch - self.history  # from one cache's position 0 to the next one's
         self._slots = self.history + block  # of the ring; the tail's lie behind, and those of silence
         self._fill_frames = -(-self.history // (2 * block)) * block  # how long before a swap the second cache begins
@@ -132,30 +133,21 @@ class CausalWhisper(BlockStage[WhisperState]):
     def _append(self, ring: FrameRing, main: Part, standby: Part) -> torch.Tensor:
         """Append blocks to both caches; the hidden states of main's, (blocks * block, width * layers)."""
         if self._static is not None and main[1] == 1:
-            result = self._append_static(ring, main[0])
+            first = self._append_static(ring, main[0])
             for _ in range(standby[1]):
                 self._append_static(ring, standby[0])
-            return result
-        parts = [part for part in (main, standby) if part[1]]
-        stores = [self._store_one(cache) if blocks == 1 else self._store_many(cache, blocks) for cache, blocks in parts]
-        sizes = [blocks * (self.block + self.tail) for _, blocks in parts]
-        committed = self._committed(main[1])
-
-        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-            last = layer + 1 == self.encoder.depth
-            new = zip(torch.split(k, sizes, dim=1), torch.split(v, sizes, dim=1), strict=True)
-            visible = [store(layer, *pair) for store, pair in zip(stores, new, strict=True)]
-            if last:  # of main's committed rows alone
-                keys, values, mask = visible[0]
-                return attention(q, keys, values, None if mask is None else mask[committed])
-            queries = torch.split(q, sizes, dim=1)
-            return torch.cat([attention(mine, *seen) for mine, seen in zip(queries, visible, strict=True)], dim=1)
-
-        x = torch.cat([self._input(ring, cache, blocks) for cache, blocks in parts])
-        kept = self.encoder.run(x, attend, self.layers, committed)
-        for cache, blocks in parts:
+            return first
+        places = [*self._places(0, *main), *self._places(1, *standby)]
+        caches = [cache for cache, _ in (main, standby)]
+        x = torch.cat([self._input(ring, cache, blocks) for cache, blocks in (main, standby) if blocks])
+        held = Caches([c.keys for c in caches], [c.values for c in caches], self._silent.keys, self._silent.values)
+        layers, heads = self.encoder.layers, self.encoder.heads
+        result: torch.Tensor = self._append_blocks(
+            x, layers, heads, list(self.layers), held, places, self.block, main[1]
+        )
+        for cache, blocks in (main, standby):
             cache.frames += blocks * self.block
-        return torch.cat(kept, dim=1)
+        return result
 
     def _input(self, ring: FrameRing, cache: Cache, blocks: int) -> torch.Tensor:
         """Each block and its tail, positions added: (blocks * (block + tail), width)."""
@@ -165,88 +157,15 @@ class CausalWhisper(BlockStage[WhisperState]):
             return frames + self.encoder.positions[cache.position : cache.position + len(own)]
         return frames + self.encoder.positions[torch.from_numpy(cache.position + own)]
 
-    def _committed(self, blocks: int) -> slice | torch.Tensor:
-        """Which rows of blocks with their tails are committed."""
-        if blocks == 1 or not self.tail:
-            return slice(0, blocks * self.block)
-        rows = np.arange(blocks)[:, None] * (self.block + self.tail) + np.arange(self.block)
-        return torch.from_numpy(rows.reshape(-1))
-
-    def _store_one(self, cache: Cache) -> Store:
-        """One block: into the ring, its tail and silence behind; all that the ring then holds is visible."""
-        slot = cache.frames % self._slots
-        full = cache.frames + self.block >= self._slots
-        tail = self._slots if full else slot + self.block
-        end = tail + self.tail + self.silence
-        self._put_silence(cache, cache.keys, cache.values, tail + self.tail)
-
-        def store(layer: int, k: torch.Tensor, v: torch.Tensor) -> Visible:
-            keys, values = cache.keys[layer], cache.values[layer]
-            for held, new in ((keys, k), (values, v)):
-                held[:, slot : slot + self.block] = new[:, : self.block]
-                held[:, tail : tail + self.tail] = new[:, self.block :]
-            return keys[:, :end], values[:, :end], None
-
-        return store
-
-    def _store_many(self, cache: Cache, blocks: int) -> Store:
-        """Several blocks at once: the history in order, then all blocks' frames, under a mask."""
-        past = min(cache.frames, self.history)
-        history = self._places(cache.frames - past, cache.frames)
-        end = cache.frames + blocks * self.block
-        newest = self._places(max(cache.frames, end - self._slots), end)
-        committed = torch.arange(blocks * (self.block + self.tail))[self._committed(blocks)][-self._slots :]
-        mask = torch.from_numpy(self._mask(past, blocks)).to(self.encoder.device)
-        behind = self._behind(cache)
-        silent = slice(behind, behind + (blocks - 1) * self.block + self.silence)
-
-        def store(layer: int, k: torch.Tensor, v: torch.Tensor) -> Visible:
-            keys, values = [cache.keys[layer][:, history], k], [cache.values[layer][:, history], v]
-            if self._silent is not None:
-                keys.append(self._silent.keys[layer][:, silent])
-                values.append(self._silent.values[layer][:, silent])
-            seen = torch.cat(keys, dim=1), torch.cat(values, dim=1), mask
-            cache.keys[layer][:, newest] = k[:, committed]
-            cache.values[layer][:, newest] = v[:, committed]
-            return seen
-
-        return store
-
-    def _behind(self, cache: Cache) -> int:
-        """The position behind the next block and its tail."""
-        return cache.position + self.block + self.tail
-
-    def _put_silence(self, cache: Cache, keys: torch.Tensor, values: torch.Tensor, slot: int) -> None:
-        """Into slots from `slot` on: the silence behind the cache's next block and its tail."""
-        if self._silent is None:
-            return
-        slots, positions = (slice(first, first + self.silence) for first in (slot, self._behind(cache)))
-        keys[:, :, slots] = self._silent.keys[:, :, positions]
-        values[:, :, slots] = self._silent.values[:, :, positions]
-
-    def _places(self, first: int, stop: int) -> slice | torch.Tensor:
-        """Where frames lie in the ring: a slice, which needs no gathering, unless they wrap around its end."""
-        begin = first % self._slots
-        if begin + stop - first <= self._slots:
-            return slice(begin, begin + stop - first)
-        return torch.arange(first, stop) % self._slots
-
-    def _mask(self, past: int, blocks: int) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-        """(queries, keys), True where a query may look: own block and tail, the history committed before it, and the
-        silence behind it."""
-        size = self.block + self.tail
-        block_of = np.repeat(np.arange(blocks), size)
-        place = np.tile(np.arange(size), blocks)
-        start = block_of * self.block  # counted from the first new frame
-        frame = start + place
-        old: Numbers = np.arange(-past, 0)
-        own = block_of[:, None] == block_of
-        earlier = (place < self.block) & (frame < start[:, None]) & (frame >= start[:, None] - self.history)
-        before = old >= start[:, None] - self.history
-        silent = np.arange((blocks - 1) * self.block + self.silence if self.silence else 0)
-        behind = (silent >= start[:, None]) & (silent < start[:, None] + self.silence)
-        mask: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = np.hstack([before, own | earlier, behind])
-        return mask
+    def _places(self, number: int, cache: Cache, blocks: int) -> list[Place]:
+        """Where the next blocks go: into the ring, each one's tail behind what the ring then holds, then silence."""
+        places = []
+        for frames in range(cache.frames, cache.frames + blocks * self.block, self.block):
+            slot = frames % self._slots
+            tail = self._slots if frames + self.block >= self._slots else slot + self.block
+            behind = cache.begin + frames - cache.base + self.block + self.tail
+            places.append(Place(number, slot, tail, tail + self.tail + self.silence, behind))
+        return places
 
     def _static_call(self, capture: bool) -> StaticCall:
         """One block through buffers of fixed shape: x, the slots that it takes, which slots are visible, the cache."""
@@ -270,16 +189,17 @@ class CausalWhisper(BlockStage[WhisperState]):
         """The state's cache is copied in and its new rows out, so that the states of one stage may interleave."""
         assert self._static is not None
         x, slots, visible, keys, values = self._static.buffers
-        slot = cache.frames % self._slots
-        taken = slice(slot, slot + self.block)
-        order = np.r_[taken, self._slots : self._slots + self.tail]
+        place, room = self._places(0, cache, 1)[0], self._slots + self.tail
+        taken = slice(place.block, place.block + self.block)
+        order = np.r_[taken, self._slots : room]
         seen = np.arange(keys.shape[2])
         x.copy_(self._input(ring, cache, 1))
         slots.copy_(torch.from_numpy(order))
         visible.copy_(torch.from_numpy((seen < cache.frames + self.block) | (seen >= self._slots))[None])
         keys.copy_(cache.keys)
         values.copy_(cache.values)
-        self._put_silence(cache, keys, values, self._slots + self.tail)
+        behind = slice(place.silence, place.silence + self.silence)
+        keys[:, :, room:], values[:, :, room:] = self._silent.keys[:, :, behind], self._silent.values[:, :, behind]
         result = self._static().clone()
         cache.keys[:, :, taken] = keys[:, :, taken]
         cache.values[:, :, taken] = values[:, :, taken]

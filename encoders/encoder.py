@@ -1,20 +1,17 @@
 """Whisper's encoder up to the layer asked for, and the offline reference.
 
-Attention is left to the caller, because openai-whisper's own, under SDPA, ignores a mask's values. Source of the
-arithmetic: openai-whisper `model.py` (MIT).
+`layer.py` has the arithmetic of one block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 import whisper.model
-from torch.nn import functional as F
 
-from encoders.linear import Linear
+from encoders.layer import attention, finish, layer_of, project
 from encoders.mel import Stem, whole_clip_log_mel, whole_clip_stem
 from realtime.block import Floats
 from realtime.errors import UserError
@@ -25,18 +22,6 @@ WINDOW_SAMPLES = 480_000
 
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 Rows = slice | torch.Tensor
-
-
-@dataclass(frozen=True)
-class Layer:
-    """The weights of one encoder block; query, key and value stacked. Norms are float32."""
-
-    attn_norm: tuple[torch.Tensor, torch.Tensor]
-    qkv: Linear
-    out: Linear
-    mlp_norm: tuple[torch.Tensor, torch.Tensor]
-    up: Linear
-    down: Linear
 
 
 class Encoder:
@@ -61,32 +46,8 @@ class Encoder:
         self.width: int = encoder.positional_embedding.shape[1]
         self.mels: int = encoder.conv1.in_channels
         self.stem = Stem(encoder.conv1, encoder.conv2)
-        self.positions = self._cast(encoder.positional_embedding, torch.float32)
-        self.layers = [self._layer(block) for block in encoder.blocks[:depth]]
-
-    def _cast(self, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        return tensor.detach().to(self.device, dtype).contiguous()
-
-    def _norm(self, module: torch.nn.LayerNorm) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._cast(module.weight, torch.float32), self._cast(module.bias, torch.float32)
-
-    def _linear(self, weight: torch.Tensor, bias: torch.Tensor) -> Linear:
-        return Linear(self._cast(weight, self.dtype), self._cast(bias, self.dtype))
-
-    def _layer(self, block: whisper.model.ResidualAttentionBlock) -> Layer:
-        attn, up, down = block.attn, block.mlp[0], block.mlp[2]
-        assert attn.query.bias is not None
-        assert attn.value.bias is not None
-        weight = torch.cat([attn.query.weight, attn.key.weight, attn.value.weight])
-        bias = torch.cat([attn.query.bias, torch.zeros_like(attn.query.bias), attn.value.bias])
-        return Layer(
-            attn_norm=self._norm(block.attn_ln),
-            qkv=self._linear(weight, bias),
-            out=self._linear(attn.out.weight, attn.out.bias),
-            mlp_norm=self._norm(block.mlp_ln),
-            up=self._linear(up.weight, up.bias),
-            down=self._linear(down.weight, down.bias),
-        )
+        self.positions: torch.Tensor = encoder.positional_embedding.detach().to(self.device, torch.float32).contiguous()
+        self.layers = [layer_of(block, self.device, dtype) for block in encoder.blocks[:depth]]
 
     def run(self, x: torch.Tensor, attend: Attend, keep: Sequence[int], rows: Rows = slice(None)) -> list[torch.Tensor]:
         """x (..., frames, width) float32, positions added, through the blocks; hidden states after those in `keep`.
@@ -96,26 +57,14 @@ class Encoder:
         """
         kept: list[torch.Tensor] = []
         for number, layer in enumerate(self.layers):
-            qkv = layer.qkv(self._normed(x, layer.attn_norm))
-            qkv = qkv.view(*x.shape[:-1], 3, self.heads, self.width // self.heads)
-            q, k, v = qkv.movedim(-3, 0).transpose(-2, -3)  # each (..., heads, frames, size)
+            q, k, v = project(x, layer, self.heads)
             if number + 1 == self.depth:
                 q, x = q[..., rows, :], x[..., rows, :]
                 kept = [hidden[..., rows, :] for hidden in kept]
-            context = attend(number, q, k, v).transpose(-2, -3).flatten(-2)
-            x = x + layer.out(context)
-            x = x + layer.down(F.gelu(layer.up(self._normed(x, layer.mlp_norm))))
+            x = finish(x, attend(number, q, k, v), layer)
             if number + 1 in keep:
                 kept.append(x)
         return kept
-
-    def _normed(self, x: torch.Tensor, norm: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        return F.layer_norm(x, (self.width,), *norm).to(self.dtype)
-
-
-def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-    """Softmax attention of q (heads, queries, size) over k and v (heads, keys, size); mask: True where it may look."""
-    return F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=mask)[0]
 
 
 @torch.inference_mode()

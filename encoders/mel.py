@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch.nn import functional as F
 from whisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE, mel_filters
 
-from encoders.linear import Linear
+from encoders.linear import laid_out, linear
 from realtime.block import Block, Floats, Mask, Times, bad_samples
 
 PAD = N_FFT // 2
@@ -215,10 +215,10 @@ class Stem:
 
     def frames(self, mel: torch.Tensor, at_start: bool) -> torch.Tensor:
         """(2 * frames + 3, mels) rows to (frames, width). at_start: the first row is a zero before a clip's start."""
-        hidden = F.gelu(self._conv1(mel.unfold(0, 3, 1).flatten(1)))  # (2 * frames + 1, width)
+        hidden = F.gelu(linear(mel.unfold(0, 3, 1).flatten(1), *self._conv1))  # (2 * frames + 1, width)
         if at_start:
             hidden[0] = 0.0
-        return F.gelu(self._conv2(hidden.unfold(0, 3, 2).flatten(1)))
+        return F.gelu(linear(hidden.unfold(0, 3, 2).flatten(1), *self._conv2))
 
 
 def whole_clip_stem(mel: torch.Tensor, stem: Stem) -> torch.Tensor:
@@ -226,8 +226,8 @@ def whole_clip_stem(mel: torch.Tensor, stem: Stem) -> torch.Tensor:
     return stem.frames(F.pad(mel, (0, 0, 2, 1)), at_start=True)
 
 
-def _as_linear(conv: torch.nn.Conv1d) -> Linear:
-    """Three rows laid side by side times one matrix: with few rows much faster than torch's convolution."""
+def _as_linear(conv: torch.nn.Conv1d) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias for three rows laid side by side: with few rows much faster than torch's convolution."""
     assert conv.bias is not None
     assert conv.kernel_size == (3,)
-    return Linear(conv.weight.detach().float().flatten(1).contiguous(), conv.bias.detach().float().contiguous())
+    return laid_out(conv.weight.detach().float().flatten(1).contiguous()), conv.bias.detach().float().contiguous()

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from encoders.encoder import POSITIONS, Encoder, attention
+from encoders.encoder import POSITIONS, Encoder
+from encoders.layer import attention
 from encoders.mel import whole_clip_stem
 
 SILENT_LOG_MEL = -0.75  # Whisper's floor, 8 below a maximum of 1 (log10), as it scales it
@@ -23,6 +24,14 @@ class Silence:
 
     keys: torch.Tensor
     values: torch.Tensor
+
+
+def no_silence(encoder: Encoder) -> Silence:
+    """As `silent_window`, of no position."""
+    nothing = torch.zeros(
+        encoder.depth, encoder.heads, 0, encoder.width // encoder.heads, dtype=encoder.dtype, device=encoder.device
+    )
+    return Silence(nothing, nothing)
 
 
 @torch.inference_mode()

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+import encoders.append
 import encoders.linear
 from encoders.graph import StaticCall
-from encoders.linear import Linear
+from encoders.linear import laid_out, linear
 from encoders.whisper import (
     CausalWhisper,
     Encoder,
@@ -76,7 +77,7 @@ def test_bfloat16_is_near_the_float64_oracle(small: whisper.model.Whisper, mode:
 def test_a_packed_weight_multiplies_as_the_plain_one(dtype: torch.dtype, rows: int) -> None:
     generator = torch.Generator().manual_seed(rows)
     weight, bias, x = (torch.randn(shape, generator=generator) for shape in ((40, 24), (40,), (3, rows, 24)))
-    found = Linear(weight.to(dtype), bias.to(dtype))(x.to(dtype))
+    found = linear(x.to(dtype), laid_out(weight.to(dtype)), bias.to(dtype))
     expected = F.linear(x.to(dtype).double(), weight.to(dtype).double(), bias.to(dtype).double())
     assert found.dtype == dtype
     torch.testing.assert_close(found.double(), expected, atol=1e-4 if dtype == torch.float32 else 0.1, rtol=0.01)
@@ -90,6 +91,21 @@ def test_where_torch_cannot_pack_the_plain_product_serves(
     monkeypatch.setattr(encoders.linear, "_packed", lambda _weight: None)
     plain = mode(Encoder(small, 2)).layer(x)
     assert in_sd(plain.data, packed.data) < TOLERANCE_SD
+
+
+def test_where_torch_has_no_script_python_gives_the_same_rows(
+    small: whisper.model.Whisper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    x = stem_block(160)
+    scripted = CausalWhisper(Encoder(small, 2), 5, 35, 3, silence=20)
+    monkeypatch.delattr(torch.jit, "script")
+    encoders.append.compiled.cache_clear()
+    plain = CausalWhisper(Encoder(small, 2), 5, 35, 3, silence=20)
+    encoders.append.compiled.cache_clear()
+    assert isinstance(scripted._append_blocks, torch.jit.ScriptFunction)
+    assert plain._append_blocks is encoders.append.append_blocks
+    assert in_sd(plain.layer(x).data, scripted.layer(x).data) < TOLERANCE_SD
+    assert len(caplog.records) == 1
 
 
 @settings(max_examples=6, deadline=None)
