@@ -28,7 +28,7 @@ class Crops:
     """Segments in a row, before each `tail` rows of zeros that are not valid, as before a stream's start.
 
     frames (T_i, P), targets (T_i, E), good (T_i, E) of each segment. rows, batch: of a crop. warm_up: rows after a
-    fresh start that count for nothing, because the state is not yet what it would be.
+    fresh start that count for nothing, because the state is not yet what it would be. device: where the crops are.
     """
 
     def __init__(
@@ -40,16 +40,18 @@ class Crops:
         rows: int,
         warm_up: int,
         batch: int,
+        device: str = "cpu",
     ) -> None:
         lengths = [len(f) for f in frames]
         self.tail, self.batch = tail, batch
         self.rows = min(rows, *lengths)
         self.warm_up = min(warm_up, self.rows // 2)
         pad = ((tail, 0), (0, 0))
-        self.frames = torch.from_numpy(np.concatenate([np.pad(f, pad) for f in frames]))
-        self.targets = torch.from_numpy(np.concatenate([np.pad(t, pad) for t in targets]))
-        self.good = torch.from_numpy(np.concatenate([np.pad(g, pad) for g in good]))
-        self.valid = torch.from_numpy(np.concatenate([np.arange(tail + n) >= tail for n in lengths]))
+        self.frames, self.targets, self.good = (
+            torch.from_numpy(np.concatenate([np.pad(one, pad) for one in arrays])).to(device)
+            for arrays in (frames, targets, good)
+        )
+        self.valid = torch.from_numpy(np.concatenate([np.arange(tail + n) >= tail for n in lengths])).to(device)
         begins = np.cumsum([0, *(tail + n for n in lengths)])[:-1]
         self.starts = np.concatenate([b + np.arange(n - self.rows + 1) for b, n in zip(begins, lengths, strict=True)])
         self.lasts = np.concatenate(
@@ -62,9 +64,12 @@ class Crops:
         fresh = self.at > self.last
         chosen = rng.integers(len(self.starts), size=int(fresh.sum()))
         self.at[fresh], self.last[fresh] = self.starts[chosen], self.lasts[chosen]
-        rows = torch.from_numpy(self.at[:, None] + np.arange(self.tail + self.rows))  # (B, tail + T)
+        rows, begun = (
+            torch.from_numpy(array).to(self.frames.device)
+            for array in (self.at[:, None] + np.arange(self.tail + self.rows), fresh)
+        )  # (B, tail + T), (B,)
         now = rows[:, self.tail :]  # (B, T)
         good = self.good[now]
-        good[torch.from_numpy(fresh), : self.warm_up] = False
+        good[begun, : self.warm_up] = False
         self.at = self.at + self.rows
-        return Crop(self.frames[rows], self.valid[rows], self.targets[now], good, torch.from_numpy(fresh))
+        return Crop(self.frames[rows], self.valid[rows], self.targets[now], good, begun)

@@ -103,20 +103,32 @@ class LstmAttention(nn.Module):
         be zero. state: (h, c), each (layers, B, N). Returns predictions (B, T, E), attention (B, T, H, A) over
         lags 0 to A - 1, and the new state.
         """
+        hidden, state = self.follow(frames, state)
+        return *self.read(hidden, frames, valid), state
+
+    def follow(
+        self, frames: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The LSTM's states (B, T, N), and the last: the first half of `forward`."""
         c = self.config
         now = frames[:, c.tail :]  # (B, T, P)
-        hidden, state = self.lstm(self.linear_in(now[..., : c.read]), state)  # (B, T, N)
+        hidden, state = self.lstm(self.linear_in(now[..., : c.read]), state)
+        return hidden, state
+
+    def read(self, hidden: Tensor, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions and attention from the LSTM's states (B, T, N): the second half of `forward`."""
+        c = self.config
         recent = slice(c.tail - (c.lags - 1), None)
         attention, contexts = self._attend(hidden, frames[:, recent], valid[:, recent])
         features = torch.cat([hidden, contexts], dim=-1)  # (B, T, N + H d)
         prediction = self.readout(self.dropout(features))  # (B, T, E)
         if not c.skip_lags:
-            return prediction, attention, state
+            return prediction, attention
         lagged = (frames[:, c.tail - lag : frames.shape[1] - lag] @ self.skip[lag] for lag in range(c.skip_lags))
-        linear = sum(lagged, torch.zeros_like(prediction))  # (B, T, E)
+        linear = sum(lagged, torch.zeros_like(prediction, dtype=frames.dtype))  # (B, T, E)
         if self.gain is not None:
             linear = linear * (1 + self.gain(self.dropout(hidden)))
-        return prediction + linear, attention, state
+        return prediction + linear, attention
 
     def _attend(self, hidden: Tensor, frames: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """hidden (B, T, N), frames (B, A - 1 + T, P) -> attention (B, T, H, A), contexts (B, T, H d)."""

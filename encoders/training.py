@@ -21,6 +21,7 @@ from realtime.block import Floats, Mask, regular
 from realtime.errors import UserError
 
 Kind = Literal["ridge", "lstm_attention"]
+Precision = Literal["auto", "float32", "bfloat16"]
 Progress = Callable[[str, float], None]
 
 
@@ -61,6 +62,8 @@ class FitConfig:
     averaging: of the weights over steps, the share that stays at each; what is kept and scored is their mean.
     correlation_weight: of 1 - r beside the masked squared error in the loss. threads: for torch; the ridge's
     linear algebra takes one, because several wait for each other at every step where the cores are shared.
+    device: on which the LSTM is trained, `cpu` or `cuda`; what comes of it is on the CPU. precision: of attention and
+    read-out while they are trained; auto: bfloat16 on CUDA, float32 elsewhere. Recurrence, loss, weights: float32.
     """
 
     ridge: RidgeConfig = field(default_factory=RidgeConfig)
@@ -81,6 +84,12 @@ class FitConfig:
     correlation_weight: float = 0.5
     threads: int = 1
     seed: int = 0
+    device: str = "cpu"
+    precision: Precision = "auto"
+
+    @property
+    def mixed(self) -> bool:
+        return self.precision == "bfloat16" or (self.precision == "auto" and self.device == "cuda")
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +283,7 @@ def train_lstm(
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    model = _model_from_ridge(ridge, config)
+    model = _model_from_ridge(ridge, config).to(config.device)
     crops = _crops(segments, ridge, model.config.tail, config)
     steps = config.epochs * crops.batches
     descent = Descent(model, steps, config.learning_rate, config.weight_decay, config.averaging)
@@ -282,12 +291,13 @@ def train_lstm(
     stage = LstmAttentionStage(descent.mean, ridge.projection)
     history = best_epoch(
         descent.mean,
-        lambda: _epoch(model, crops, descent, rng, config.correlation_weight),
+        lambda: _epoch(model, crops, descent, rng, config),
         (lambda: mean_r(_trusted(stage, ridge, held_out, config)[1])) if held_out else None,
         config.epochs,
         config.patience,
         tell,
     )
+    descent.mean.to("cpu")
     return stage, history
 
 
@@ -314,12 +324,11 @@ def _crops(segments: Sequence[Aligned], ridge: LaggedRidge, tail: int, config: F
         rows=round(config.crop_s * FRAME_RATE_HZ),
         warm_up=round(config.warm_up_s * FRAME_RATE_HZ),
         batch=config.batch,
+        device=config.device,
     )
 
 
-def _epoch(
-    model: LstmAttention, crops: Crops, descent: Descent, rng: np.random.Generator, correlation_weight: float
-) -> float:
+def _epoch(model: LstmAttention, crops: Crops, descent: Descent, rng: np.random.Generator, config: FitConfig) -> float:
     model.train()
     losses = []
     state: tuple[Tensor, Tensor] | None = None
@@ -328,8 +337,11 @@ def _epoch(
         if state is not None:  # carried from crop to crop, but learnt through one crop alone
             h, c = (part.detach() * ~crop.fresh[None, :, None] for part in state)
             state = h, c
-        predicted, _, state = model(crop.frames, crop.valid, state)
-        losses.append(descent.step(masked_loss(predicted, crop.targets, crop.good, correlation_weight)))
+        hidden, state = model.follow(crop.frames, state)
+        with torch.autocast(config.device, torch.bfloat16, enabled=config.mixed):
+            predicted, _ = model.read(hidden, crop.frames, crop.valid)
+        loss = masked_loss(predicted.float(), crop.targets, crop.good, config.correlation_weight)
+        losses.append(descent.step(loss))
     model.eval()
     return float(np.mean(losses))
 

@@ -61,7 +61,7 @@ def pick_device(name: str = "auto") -> str:
     if name == "auto":
         return "cuda" if found else "cpu"
     if name == "cuda" and not found:
-        raise UserError("[whisper] device = 'cuda', but torch finds no CUDA device: use 'auto' or 'cpu'")
+        raise UserError("device 'cuda' is asked for, but torch finds no CUDA device: use 'auto' or 'cpu'")
     return name
 
 

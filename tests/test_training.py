@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,6 +64,46 @@ def test_a_gated_relation_is_the_lstms() -> None:
     assert np.all(np.abs(score(result.model, [shuffled])) < 0.2)
     r = [row["validation_r"] for row in result.history]
     assert max(r) == pytest.approx(np.mean(result.validation["lstm_attention"]), abs=1e-5)
+
+
+def test_mixed_precision_learns_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU, whose autocast is another than CUDA's: what is proven is the way, not the device."""
+    segments, held_out = [recording(2500, seed, gated=True) for seed in (2, 3)], recording(1000, 6, gated=True)
+    ridge = fit(segments, replace(SMALL, kinds=("ridge",))).model
+    assert isinstance(ridge, LaggedRidge)
+    norms: list[float] = []
+    types: list[torch.dtype] = []
+
+    def noting_norm(*given: Any) -> torch.Tensor:
+        norms.append(float(clip(*given)))
+        return torch.tensor(norms[-1])
+
+    def noting_type(predicted: torch.Tensor, *given: Any) -> torch.Tensor:
+        types.append(predicted.dtype)
+        return masked_loss(predicted, *given)
+
+    clip = torch.nn.utils.clip_grad_norm_
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", noting_norm)
+    monkeypatch.setattr("encoders.training.masked_loss", noting_type)
+    stages = {}
+    for precision in ("float32", "bfloat16"):
+        config = replace(SMALL, precision=precision)  # type: ignore[arg-type]
+        stages[precision], _ = train_lstm(segments, [], ridge, config, lambda _share: None)
+    assert len(norms) > 50
+    assert np.isfinite(norms).all()
+    assert set(types) == {torch.float32}, "the loss was taken in less"
+    assert all(p.dtype == torch.float32 for p in stages["bfloat16"].model.parameters())
+    full, mixed = (score(stage, [held_out]) for stage in stages.values())
+    assert not np.array_equal(full, mixed), "nothing was mixed"
+    np.testing.assert_allclose(mixed, full, atol=0.02)
+    assert np.all(mixed > score(ridge, [held_out]) + 0.05), mixed - full
+
+
+def test_precision_is_mixed_on_cuda_alone_unless_asked_for() -> None:
+    assert not FitConfig().mixed
+    assert FitConfig(device="cuda").mixed
+    assert not FitConfig(device="cuda", precision="float32").mixed
+    assert FitConfig(precision="bfloat16").mixed
 
 
 def lstm_after_two_epochs(segment: Aligned, config: FitConfig) -> Floats:
