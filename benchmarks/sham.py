@@ -23,6 +23,7 @@ from realtime.commands.evaluate import score_rows
 from realtime.commands.sham import FALSE_SHARE, verdict
 from realtime.offline import run_chain
 from realtime.sources.recording import save_folder
+from realtime.subframes import FRAME_RATE_HZ
 
 TAIL_S = 2.0  # of ECoG beyond the sound
 SHAMS_AT_S = (390.0, 480.0, 270.0)  # where in the speech the sounds that nobody hears begin
@@ -61,7 +62,7 @@ def shams(path: Path, count: int, driven: int) -> list[dict[str, object]]:
 
 
 def one(aligned: Block, names: tuple[str, ...]) -> dict[str, object]:
-    rows = score_rows([aligned], names)
+    rows = score_rows([aligned], names, FRAME_RATE_HZ)
     following = [row["name"] for row in rows if row["p_fdr"] is not None and row["p_fdr"] < FALSE_SHARE]
     r = [row["r"] for row in rows if row["r"] is not None]
     return {"failed": bool(verdict(rows)[0]), "following": following, "r": max(r), "p": [row["p_fdr"] for row in rows]}

@@ -36,9 +36,10 @@ class ModelHeader:
     """What a model was trained on and for.
 
     electrodes: names of the predicted channels. rate_hz, channels: names of all channels of the ECoG stream, in
-    order, and its rate. montage, reference: as the ECoG chain was set. delays: seconds taken off the stamps of `sound`
-    and `ecog`, None where none was measured. baseline_median, baseline_mad: (electrodes,)
-    of the z-score. whisper: name, sha256, layer, mode and streaming settings. training: the fit's report.
+    order, and its rate. row_rate_hz: of predicted and observed rows; a model of more than 50 predicts all rows of a
+    frame side by side, (frames, rows of a frame x electrodes). montage, reference: as the ECoG chain was set. delays:
+    seconds taken off the stamps of `sound` and `ecog`, None where none was measured. baseline_median, baseline_mad:
+    (electrodes,) of the z-score. whisper: name, sha256, layer, mode and streaming settings. training: the fit's report.
     """
 
     electrodes: tuple[str, ...]
@@ -47,6 +48,7 @@ class ModelHeader:
     baseline_median: Floats
     baseline_mad: Floats
     horizon_s: float = 0.0
+    row_rate_hz: float = 50.0  # of a file that says none
     montage: dict[str, Any] = field(default_factory=dict)
     reference: dict[str, Any] = field(default_factory=dict)
     whisper: dict[str, Any] = field(default_factory=dict)

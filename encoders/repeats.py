@@ -13,7 +13,7 @@ Rows = npt.NDArray[np.intp]
 
 BANDS = 16  # of the spectrogram that is compared
 ALIKE = 0.95  # correlation of two stretches that are the same sound
-LEAST_PAIR_ROWS = 250  # of repeats, for a ceiling
+LEAST_PAIRS_S = 5.0  # of repeats, for a ceiling
 
 
 def find_repeats(spectrogram: Floats, rate_hz: float, window_s: float = 2.0) -> Rows:
@@ -42,11 +42,12 @@ def find_repeats(spectrogram: Floats, rate_hz: float, window_s: float = 2.0) -> 
     return source
 
 
-def noise_ceiling(observed: Floats, bad: Mask, source: Rows) -> Doubles:
+def noise_ceiling(observed: Floats, bad: Mask, source: Rows, rate_hz: float = 50.0) -> Doubles:
     """(electrodes,) the r that a perfect model of the stimulus would reach: root of the correlation between repeats.
 
-    observed, bad: (rows, electrodes). source: (rows,) as `find_repeats`. Signal variance is the mean product of two
-    different repeats of the same moment, over all pairs (Schoppe et al. 2016); NaN with under 5 s of repeated rows.
+    observed, bad: (rows, electrodes), at rate_hz. source: (rows,) as `find_repeats`. Signal variance is the mean
+    product of two different repeats of the same moment, over all pairs (Schoppe et al. 2016); NaN with under 5 s of
+    repeated rows.
     """
     ok = np.isfinite(observed) & ~np.asarray(bad, np.bool_)
     repeated = np.bincount(source, minlength=len(source)) > 1
@@ -62,7 +63,7 @@ def noise_ceiling(observed: Floats, bad: Mask, source: Rows) -> Doubles:
         pairs = counts * (counts - 1)
         moments = counts >= 2
         total = squares.sum() / max(counts.sum(), 1)
-        if moments.sum() >= LEAST_PAIR_ROWS and total > 0:
+        if moments.sum() >= LEAST_PAIRS_S * rate_hz and total > 0:
             signal = np.mean((sums[moments] ** 2 - squares[moments]) / pairs[moments])
             result[e] = np.sqrt(np.clip(signal / total, 0, 1))
     return result

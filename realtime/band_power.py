@@ -14,6 +14,8 @@ from realtime.envelope import ring_s
 from realtime.errors import UserError
 from realtime.filters import Values, band_pass, filtered
 
+Counts = npt.NDArray[np.int64]
+
 EPSILON_UV2 = 0.01  # added to the mean square before its logarithm, as Angrick et al. 2024 do
 
 
@@ -21,26 +23,30 @@ EPSILON_UV2 = 0.01  # added to the mean square before its logarithm, as Angrick 
 class BandPowerState:
     """seen, rows: the stream's own index of the sample and of the row to come next.
 
-    squares: (channels,) sum over the samples of the row under way. last_bad: (channels,) the newest bad sample.
+    squares: (channels,) sum over the samples of the row under way. recent: (window_rows - 1, channels) those of the
+    rows before it, oldest first. first: the row that the stream began or restarted with. last_bad: (channels,) the
+    newest bad sample.
     """
 
     zi: Values | None = None
     seen: int = 0
     rows: int = 0
     squares: Values | None = None
-    last_bad: npt.NDArray[np.int64] | None = None
+    recent: Values | None = None
+    first: int = 0
+    last_bad: Counts | None = None
 
 
 class BandPower:
     """Log power in a band, row_rate_hz rows a second.
 
     A Butterworth band-pass (`butter(4)` as second-order sections, float64, started as if the first sample had
-    been there forever), then log(mean square + EPSILON_UV2) over the samples of each row. Row k covers
-    samples ceil(k rate / row_rate) to ceil((k + 1) rate / row_rate) - 1: any ratio will do.
+    been there forever), then log(mean square + EPSILON_UV2) over the samples of each row and of the window_rows - 1
+    before it, as far as there are any. Row k begins with sample ceil(k rate / row_rate): any ratio will do.
 
     envelope_delay_s: how late the whole linear chain up to here shows a change; measured on this band-pass
         alone where None. A row's time is its newest sample's minus this delay, which is the stage's lag_s.
-    guard_s: a bad sample marks every row that begins up to this long after it; where None, how long this
+    guard_s: a bad sample marks every row whose window begins up to this long after it; where None, how long this
         band-pass rings (99.9 % of the energy of its impulse response). The start counts as bad as well, for
         the band-pass has yet to settle.
 
@@ -56,12 +62,14 @@ class BandPower:
         row_rate_hz: float = 50.0,
         envelope_delay_s: float | None = None,
         guard_s: float | None = None,
+        window_rows: int = 1,
     ) -> None:
         check_band(rate_hz, low_hz, high_hz, row_rate_hz)
         self.rate_hz, self.row_rate_hz = rate_hz, row_rate_hz
+        self.window_rows = window_rows
         self.sos = band_pass(rate_hz, low_hz, high_hz)
         if envelope_delay_s is None:
-            envelope_delay_s = measured_delay_s([self.sos], rate_hz, low_hz, high_hz, 1 / row_rate_hz)
+            envelope_delay_s = measured_delay_s([self.sos], rate_hz, low_hz, high_hz, window_rows / row_rate_hz)
         self.lag_s = envelope_delay_s
         self.guard_samples = math.ceil((ring_s([self.sos], rate_hz) if guard_s is None else guard_s) * rate_hz)
 
@@ -72,7 +80,7 @@ class BandPower:
         channels = x.data.shape[1]
         if len(x) and (state.squares is None or x.index != state.seen):
             state = self._restarted(x.index, channels)
-        if state.squares is None or len(x) == 0:
+        if state.squares is None or state.recent is None or len(x) == 0:
             return _no_rows(channels, state.rows), state
 
         y, state.zi = filtered(self.sos, x, state.zi)
@@ -86,14 +94,17 @@ class BandPower:
         else:
             power = np.add.reduceat(y**2, starts, axis=0)
         power[0] += state.squares
-        bad = self._guarded(bad_samples(x), edges, starts, state)
 
         count = len(edges) - 1
         index = state.rows
-        width = np.diff(edges)[:, None]
-        data = np.log(power[:-1] / width + EPSILON_UV2).astype(np.float32)
+        finished = np.concatenate([state.recent, power[:-1]])
+        window = np.sum([finished[i : i + count] for i in range(self.window_rows)], axis=0)
+        begins = self._begins(np.maximum(np.arange(index, index + count) - (self.window_rows - 1), state.first))
+        bad = self._guarded(bad_samples(x), edges, starts, begins, state)
+        width = (edges[1:] - begins)[:, None]
+        data = np.log(window / width + EPSILON_UV2).astype(np.float32)
         times = x.times[edges[1:] - 1 - state.seen] - self.lag_s
-        state.squares, state.rows = power[-1].copy(), state.rows + count
+        state.squares, state.recent, state.rows = power[-1].copy(), finished[count:].copy(), state.rows + count
         state.seen = x.end
         return Block(data, times, index, {"bad": bad}), state
 
@@ -104,19 +115,23 @@ class BandPower:
         """All before the first row, which is the first whole one from sample `index` on, counts as bad."""
         row = math.ceil(index * self.row_rate_hz / self.rate_hz)
         begin = math.ceil(row * self.rate_hz / self.row_rate_hz)
-        return BandPowerState(None, index, row, np.zeros(channels), np.full(channels, begin - 1, np.int64))
+        nothing, recent = np.zeros(channels), np.zeros((self.window_rows - 1, channels))
+        return BandPowerState(None, index, row, nothing, recent, row, np.full(channels, begin - 1, np.int64))
 
-    def _edges(self, row: int, seen: int) -> npt.NDArray[np.int64]:
+    def _edges(self, row: int, seen: int) -> Counts:
         """First samples of `row` and of those after it, as far as `seen` samples complete the row before."""
         last = math.floor(seen * self.row_rate_hz / self.rate_hz) + 2
-        edges = np.ceil(np.arange(row, last + 1) * self.rate_hz / self.row_rate_hz).astype(np.int64)
-        done: npt.NDArray[np.int64] = edges[edges <= seen]
-        return done
+        edges = self._begins(np.arange(row, last + 1))
+        return edges[edges <= seen]
 
-    def _guarded(
-        self, bad: Mask, edges: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], state: BandPowerState
-    ) -> Mask:
-        """(rows, channels) whether a bad sample lies in a finished row or in the guard before it."""
+    def _begins(self, rows: Counts) -> Counts:
+        """The first sample of each row."""
+        samples: Counts = np.ceil(rows * self.rate_hz / self.row_rate_hz).astype(np.int64)
+        return samples
+
+    def _guarded(self, bad: Mask, edges: Counts, starts: Counts, begins: Counts, state: BandPowerState) -> Mask:
+        """(rows, channels) whether a bad sample lies in a finished row's window, which begins with `begins`, or in
+        the guard before it."""
         assert state.last_bad is not None
         newest = np.empty((len(edges), bad.shape[1]), np.int64)  # bad sample up to the end of each row
         for i, start in enumerate(starts):
@@ -126,7 +141,7 @@ class BandPower:
                 found = state.seen + int(start) + len(part) - 1 - back
                 state.last_bad = np.where(part.any(axis=0), found, state.last_bad)
             newest[i] = state.last_bad
-        guarded: Mask = newest[:-1] >= edges[:-1, None] - self.guard_samples
+        guarded: Mask = newest[:-1] >= begins[:, None] - self.guard_samples
         return guarded
 
 

@@ -31,6 +31,7 @@ from realtime.telemetry import Telemetry, telemetry_rows
 
 SETTINGS_EVERY_S = 10.0
 STATE_EVERY_S = 1.0
+ECOG_STEP_S = 0.02  # whatever the rows: each step costs the lane that predicts
 SILENCE = Silence()
 
 
@@ -38,7 +39,8 @@ SILENCE = Silence()
 class EngineSettings:
     """name: of the engine and its outlets. electrodes: of the predicted and observed rows. attention: (heads, lags),
     None without a model. facts: told in `status` at the start and every 10 s. contaminated: electrodes that recorded
-    the sound when the model was fitted. keep_contaminated: they, and those found now, count in claims all the same."""
+    the sound when the model was fitted. keep_contaminated: they, and those found now, count in claims all the same.
+    row_rate_hz: of predicted and observed rows."""
 
     name: str
     electrodes: tuple[str, ...]
@@ -49,6 +51,7 @@ class EngineSettings:
     score_window_s: float = 60.0
     contaminated: tuple[str, ...] = ()
     keep_contaminated: bool = False
+    row_rate_hz: float = ROW_RATE_HZ
 
 
 class Engine:
@@ -77,7 +80,7 @@ class Engine:
         self.settings = settings
         self.telemetry = Telemetry()
         self.failed = threading.Event()
-        self.results = Results(settings.name, settings.electrodes, settings.attention)
+        self.results = Results(settings.name, settings.electrodes, settings.attention, settings.row_rate_hz)
         self.adapter = None if adaptive is None else Adapter(adaptive, self._tell, adapt)
         self.timeline = Timeline() if timeline is None else timeline
         self.scorer = Scorer(
@@ -87,6 +90,7 @@ class Engine:
             self._scorer_failed,
             self.adapter,
             self.timeline,
+            settings.row_rate_hz,
         )
         self.beside: list[Callable[[threading.Event], None]] = []
         self.score: Block | None = None
@@ -103,7 +107,7 @@ class Engine:
         self._has_model = settings.attention is not None
         self._warm = False
         self.sound = self._lane("sound", sound, self._publish_predicted)
-        self.ecog = self._lane("ecog", ecog, self._publish_observed, step_s=1 / ROW_RATE_HZ)
+        self.ecog = self._lane("ecog", ecog, self._publish_observed, step_s=ECOG_STEP_S)
         self._spectrum = self._watch_spectrum()
         self.left_out: tuple[str, ...] = ()  # electrodes that no claim is made of: they record the sound
         self.rig = RigWatch(
@@ -114,6 +118,7 @@ class Engine:
             self.facts_now,
             settings.contaminated,
             self._leave_out,
+            settings.row_rate_hz,
         )
         self._state, self._pace = state, Pace(0.5 * STATE_EVERY_S)  # asked once in STATE_EVERY_S
         self._take_over()
@@ -201,6 +206,11 @@ class Engine:
         Raises UserError where there is no model that could. What became of it is told in `status`.
         """
         if self.adapter is None:
+            if self._has_model:
+                raise UserError(
+                    f"adaptation needs a model of {ROW_RATE_HZ:g} rows a second, found one of "
+                    f"{self.settings.row_rate_hz:g}: fit one without --row-rate"
+                )
             raise UserError("adaptation needs a fitted model, found none: give one in [model] file")
         self.adapter.switch(on)
 
@@ -208,7 +218,7 @@ class Engine:
         """With the rows that had been scored in the state before, because the marker came late."""
         self.facts_now["state"] = self.timeline.at(np.inf)
         late_s = self.scorer.newest_s - event["time_s"]  # minus infinity before the first row
-        return {**event, "scored_rows": round(late_s * ROW_RATE_HZ)} if late_s > 0 else event
+        return {**event, "scored_rows": round(late_s * self.settings.row_rate_hz)} if late_s > 0 else event
 
     def samples(self) -> dict[str, dict[str, int]]:
         """Rows received, lost and skipped of each lane: together what its source owed since its first row."""

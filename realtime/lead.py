@@ -10,7 +10,7 @@ from realtime.block import Block, Times
 from realtime.latency import LeadHistogram
 
 COUNTED_AT_ONCE = 64  # blocks
-KEPT = 4096  # predicted rows, and observed blocks, that are remembered: over a minute of either
+KEPT = 4096  # predicted rows, and observed blocks, that are remembered: 20 s or more of either
 
 
 class Leads:

@@ -27,7 +27,7 @@ class RigWatch:
 
     known: names that were contaminated when the model was fitted. facts: gets `contaminated`, the names of those known
     and those flagged, and on_contaminated is told of them. Chains without `resample` and `artefacts` are not
-    looked at for contamination, those without `band_power` not for masks.
+    looked at for contamination, those without `band_power` not for masks. row_rate_hz: of the band power.
     """
 
     def __init__(
@@ -39,9 +39,10 @@ class RigWatch:
         facts: dict[str, Any],
         known: Sequence[str] = (),
         on_contaminated: Callable[[tuple[str, ...]], None] = lambda _names: None,
+        row_rate_hz: float = 50.0,
     ):
         self.minutes: deque[MaskedMinute] = deque(maxlen=MINUTES)
-        self.masked = Masked(len(electrodes))
+        self.masked = Masked(len(electrodes), row_rate_hz)
         self.contamination: ContaminationResult | None = None
         self._electrodes, self._tell, self._facts = electrodes, tell, facts
         self._known, self._on_contaminated = tuple(known), on_contaminated

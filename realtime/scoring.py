@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from realtime.adapting import Adapter
-from realtime.align import Aligner
+from realtime.align import ROW_RATE_HZ, Aligner
 from realtime.block import Block, Mask, bad_samples
 from realtime.carried import Pace, ScoreRest, StateFolder
 from realtime.score import Score, ScoreState
@@ -41,14 +41,15 @@ class Scorer:
         on_error: Callable[[Exception], None] = lambda _error: None,
         adapter: Adapter | None = None,
         timeline: Timeline | None = None,
+        row_rate_hz: float = ROW_RATE_HZ,
     ):
         self.dropped = 0
         self.error: Exception | None = None
         self._on_aligned, self._on_score, self._on_error = on_aligned, on_score, on_error
         self._queue: queue.Queue[tuple[str, Block] | None] = queue.Queue(QUEUE)
-        self._aligner = Aligner()
+        self._aligner = Aligner(row_rate_hz)
         self._adapter = adapter
-        self.score = Score(window_s=window_s)
+        self.score = Score(row_rate_hz, window_s)
         self.timeline = Timeline() if timeline is None else timeline
         self.states: dict[str, ScoreState] = {}  # of the listening rows, and of the sham ones once there are some
         self.oldest_s, self.newest_s = np.inf, -np.inf  # times of the rows scored
@@ -154,7 +155,7 @@ class Scorer:
         if before is None:
             return state
         away_s = float(aligned.times[0]) - before.newest_time_s
-        if not 0 < away_s < LONGEST_AWAY_S or len(before.state.predicted) != aligned.data.shape[1]:
+        if not 0 < away_s < LONGEST_AWAY_S or before.state.predicted.shape != (aligned.data.shape[1], self.score.rows):
             return state
         self._shift = before.state.next + max(0, round(away_s * self.score.rows) - 1) - aligned.index
         return before.state

@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 ARTEFACT_SD = 10.0
+WINDOW_S = 0.02  # over which power is taken, at least
 BROADBAND_HZ = (0.5, 200.0)  # the `band_hz` of the broadband target
 
 
@@ -88,6 +89,7 @@ def ecog_chain(
     differences in place of a shared reference (`Bipolar`), which are the channels from there on. baseline: median
     and MAD of each; None: collected from the first minute (`ZScore`). fill_s: see `Repair`. artefact_sd: see
     `Artefacts`.
+    At more than 50 rows a second each is still of WINDOW_S: in less the band's own beating is most of what there is.
     The delay of notch and band-pass together is measured here; it is the chain's lag_s.
     Raises UserError where the band does not fit below the Nyquist rate, or channels or baseline do not fit the
     stream.
@@ -99,7 +101,9 @@ def ecog_chain(
     _check_baseline(channels if pairs is None else len(pairs), baseline)
     notch = Notch(rate_hz, mains_hz, high_hz + mains_hz)  # the first harmonic past the band still leaks into it
     filters = [notch.sos, band_pass(rate_hz, low_hz, high_hz)]
-    delay_s = envelope_delay_s(filters, rate_hz, low_hz, high_hz, 1 / row_rate_hz)
+    window_rows = max(1, round(WINDOW_S * row_rate_hz))
+    delay_s = envelope_delay_s(filters, rate_hz, low_hz, high_hz, window_rows / row_rate_hz)
+    guard_s = ring_s(filters, rate_hz)
     median, mad = (None, None) if baseline is None else baseline
     return Chain(
         [
@@ -107,7 +111,7 @@ def ecog_chain(
             ("artefacts", Artefacts(rate_hz, mains_hz, artefact_sd)),
             ("reference", Reference(groups, bad_channels) if pairs is None else Bipolar(pairs, bad_channels)),
             ("notch", notch),
-            ("band_power", BandPower(rate_hz, low_hz, high_hz, row_rate_hz, delay_s, ring_s(filters, rate_hz))),
+            ("band_power", BandPower(rate_hz, low_hz, high_hz, row_rate_hz, delay_s, guard_s, window_rows)),
             ("z_score", ZScore(median, mad, row_rate_hz=row_rate_hz)),
         ]
     )

@@ -22,6 +22,7 @@ from realtime.block import Block, Spec, regular
 from realtime.commands import wiring
 from realtime.config import Config, WhisperTable
 from realtime.sources.recording import RecordedStream, Recording, save_folder
+from realtime.subframes import FRAME_RATE_HZ, per_frame
 
 ELECTRODES = tuple(f"A{i}" for i in range(1, 7))
 SOUND_HZ, ECOG_HZ = 22050.0, 1000.0
@@ -63,13 +64,16 @@ def with_sound_in_the_cable(recording: Recording, electrode: str) -> Recording:
     return replace(recording, streams={"sound": sound, "ecog": replace(ecog, data=data)})
 
 
-def small_model(folder: Path, recording: Recording, embedding: wiring.Embedding) -> Path:
+def small_model(
+    folder: Path, recording: Recording, embedding: wiring.Embedding, row_rate_hz: float = FRAME_RATE_HZ
+) -> Path:
     """A model file with random ridge weights on real embeddings: what is tested is the way, not the fit."""
     rng = np.random.default_rng(1)
     some = rng.normal(size=(400, embedding.width)).astype(np.float32)
     projection = fit_projection(some, 16)
-    weights = (0.3 * rng.normal(size=(8, 16, len(ELECTRODES)))).astype(np.float32)
-    model = LaggedRidge(projection, weights, np.zeros(len(ELECTRODES), np.float32), horizon_s=0.04)
+    columns = per_frame(row_rate_hz) * len(ELECTRODES)
+    weights = (0.3 * rng.normal(size=(8, 16, columns))).astype(np.float32)
+    model = LaggedRidge(projection, weights, np.zeros(columns, np.float32), horizon_s=0.04)
     spec = recording.streams["ecog"].spec
     header = ModelHeader(
         electrodes=ELECTRODES,
@@ -78,6 +82,7 @@ def small_model(folder: Path, recording: Recording, embedding: wiring.Embedding)
         baseline_median=np.full(len(ELECTRODES), 3.0),
         baseline_mad=np.full(len(ELECTRODES), 0.7),
         horizon_s=0.04,
+        row_rate_hz=row_rate_hz,
         whisper=embedding.facts,
         ecog={"mains_hz": 50.0, "band_hz": [70.0, 150.0], "bad": [], "exclude": ["AUX"], "unit": spec.unit},
         training={"kind": "ridge", "simulated": True},

@@ -18,25 +18,25 @@ from tests.test_lane import OneLane
 ROWS, ELECTRODES = 50, 3
 
 
-def rows(start_s: float, stop_s: float, index_from_s: float) -> tuple[Block, Block]:
+def rows(start_s: float, stop_s: float, index_from_s: float, a_second: int = ROWS) -> tuple[Block, Block]:
     """Predicted and observed rows of some seconds, counted from index_from_s."""
     rng = np.random.default_rng(0)
-    truth = rng.normal(size=(120 * ROWS, ELECTRODES, 2)).astype(np.float32)
+    truth = rng.normal(size=(120 * a_second, ELECTRODES, 2)).astype(np.float32)
     truth[..., 1] += 0.7 * truth[..., 0]
-    first, last = round(start_s * ROWS), round(stop_s * ROWS)
-    times = np.arange(first, last) / ROWS
-    index = first - round(index_from_s * ROWS)
+    first, last = round(start_s * a_second), round(stop_s * a_second)
+    times = np.arange(first, last) / a_second
+    index = first - round(index_from_s * a_second)
     data = truth[first:last]
     return Block(data[..., 0], times, index), Block(data[..., 1], times, index)
 
 
-def scored(folder: Path, start_s: float, stop_s: float) -> list[Block]:
+def scored(folder: Path, start_s: float, stop_s: float, a_second: int = ROWS) -> list[Block]:
     """A scorer of its own, as in an engine's life, that takes over what is in the folder."""
     found: list[Block] = []
-    scorer = Scorer(lambda _block: None, found.append)
+    scorer = Scorer(lambda _block: None, found.append, row_rate_hz=a_second)
     scorer.keep_in(StateFolder(folder))
     scorer.start()
-    predicted, observed = rows(start_s, stop_s, index_from_s=start_s)
+    predicted, observed = rows(start_s, stop_s, start_s, a_second)
     for at in range(0, len(predicted), 25):
         scorer.add_observed(observed.rows(at, at + 25))
         scorer.add_predicted(predicted.rows(at, at + 25))
@@ -76,6 +76,8 @@ def test_another_montage_or_clock_begins_anew(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("realtime.carried.KEPT_SHARE", 1e9)
     scored(tmp_path, 60.0, 100.0)
     assert np.isnan(scored(tmp_path, 0.0, 20.0)[0].data).all(), "time went back"
+    scored(tmp_path, 20.0, 60.0)
+    assert np.isnan(scored(tmp_path, 60.5, 70.0, a_second=100)[0].data).all(), "rows of another length"
 
 
 def test_a_lane_goes_on_with_its_counts_and_says_what_it_missed() -> None:

@@ -15,9 +15,11 @@ from realtime.commands.closing import above_chance, as_text, closing_report
 from realtime.commands.health import best_electrodes
 from realtime.contamination import ContaminationResult
 from realtime.engine import Engine, EngineSettings
+from realtime.errors import UserError
 from realtime.repair import Repair
 from realtime.signals import ecog_chain
 from realtime.stage import Chain
+from realtime.subframes import Unfold
 from tests.toys import PATIENCE_S, FakeInlet, FakeResults, Heard, Toy
 
 
@@ -81,6 +83,41 @@ def test_predicted_observed_and_telemetry_go_out_row_for_row() -> None:
         "sound": {"received": 100, "lost": 0, "skipped": 0},
         "ecog": {"received": 100, "lost": 0, "skipped": 0},
     }
+
+
+def test_rows_within_a_frame_go_out_with_it_and_count_as_the_models_rate() -> None:
+    """Two rows a frame: the sound lane's chain unfolds them, the ECoG lane has as many."""
+    rng = np.random.default_rng(0)
+    side_by_side = rng.normal(size=(1700, 4)).astype(np.float32)
+    rows = side_by_side.reshape(3400, 2)
+    sound, ecog = FakeInlet("s", 4), FakeInlet("e", 2, 100.0)
+    unfolding = Chain([("repair", Repair(50.0, 0.5, hold=True)), ("model", Toy()), ("unfold", Unfold(100.0))])
+    aligned: list[Block] = []
+    engine = Engine(
+        EngineSettings("test", ("e0", "e1"), (1, 1), row_rate_hz=100.0),
+        (sound, unfolding),
+        (ecog, Chain([("repair", Repair(100.0, 0.5, hold=True))])),
+        on_aligned=aligned.append,
+    )
+    heard: Heard = engine.results.heard  # type: ignore[attr-defined]
+    assert engine.results.row_rate_hz == 100.0  # type: ignore[attr-defined]
+    engine.start()
+    for start in range(0, 1700, 100):
+        ecog.send(2 * start, 2 * start + 200, rows[2 * start : 2 * start + 200])
+        sound.send(start, start + 100, side_by_side[start : start + 100])
+        # the last row may wait for the next one, where its time is a rounding later than the observed row's
+        heard.until(lambda upto=2 * start + 199: len(heard.rows("observed")) >= upto)  # type: ignore[misc]
+    engine.stop(PATIENCE_S)
+    for what in ("predicted", "telemetry", "observed"):
+        assert heard.rows(what) == list(range(3400)), what
+    np.testing.assert_array_equal(np.concatenate([b.data for b in heard.blocks("predicted")]), rows)
+    np.testing.assert_allclose(np.concatenate([b.times for b in aligned]), np.arange(3400) / 100, atol=1e-3)
+    scores = heard.blocks("score")
+    assert sum(len(block) for block in scores) == 34, "once a second"
+    np.testing.assert_allclose(scores[-1].data, 1.0, atol=1e-3)
+    assert engine.telemetry.sound.compute.count == 3400
+    with pytest.raises(UserError, match="adaptation needs a model of 50 rows a second, found one of 100"):
+        engine.adapt(True)
 
 
 def test_a_score_comes_once_half_a_minute_is_there() -> None:

@@ -210,6 +210,42 @@ def test_the_other_channel_of_the_sound_predicts_little(fitted: tuple[Path, Path
     assert abs(rows["A4"]["r"]) < 0.5 * followed
 
 
+@pytest.mark.long
+def test_a_hundred_rows_a_second_through_fit_evaluate_and_replay(
+    fitted: tuple[Path, Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, _, before = fitted
+    model, scores, rows_file = (tmp_path / name for name in ("fine.safetensors", "scores.json", "rows.npz"))
+    words = ["fit", folder / "calibration", "--config", folder / "rig.toml", "--out", model, "--row-rate", "100"]
+    assert main([str(word) for word in words]) == 0
+    _, header = load_model(model)
+    assert header.row_rate_hz == 100.0
+    report = json.loads((tmp_path / "fine.json").read_text())
+    assert report["row_rate_hz"] == 100.0
+    assert "100 a second" in (tmp_path / "fine.html").read_text()
+    assert report["training"]["minutes_of_recording"] == before["training"]["minutes_of_recording"]
+    assert len(report["training"]["validation_r"]["ridge"]) == len(header.electrodes)
+    best, best_before = report["electrodes"][3], before["electrodes"][3]
+    assert best["p_fdr"] < 0.05
+    assert best["r"] == pytest.approx(best_before["r"], abs=0.05)
+    assert best["lag_ms"] == pytest.approx(best_before["lag_ms"], abs=20)
+    heard = [folder / "calibration", "--model", model, "--channel", "stimulus"]
+    assert main(["evaluate", *map(str, heard), "--json", str(scores)]) == 0
+    assert main(["replay", *map(str, heard), "--fast", "--out", str(rows_file)]) == 0
+    found, rows = json.loads(scores.read_text()), np.load(rows_file)
+    assert found["minutes"] == pytest.approx(SECONDS / 60, abs=0.02)
+    np.testing.assert_allclose(np.diff(rows["times"]), 0.01, atol=1e-6)
+    for e, row in enumerate(found["electrodes"]):
+        good = np.isfinite(rows["observed"][:, e])
+        assert row["r"] == pytest.approx(np.corrcoef(rows["predicted"][good, e], rows["observed"][good, e])[0, 1])
+
+
+def test_a_rate_that_frames_do_not_divide_is_refused(tmp_path: Path, capsys: Any) -> None:
+    words = ["fit", "calibration", "--out", str(tmp_path / "m.safetensors"), "--row-rate", "75"]
+    assert main(words) == 2
+    assert "--row-rate: invalid choice: 75.0 (choose from 50.0, 100.0, 200.0)" in capsys.readouterr().err
+
+
 def test_too_little_is_told(tmp_path: Path, capsys: Any) -> None:
     save_folder(small_recording(8.0, "fit"), tmp_path / "short")
     (tmp_path / "rig.toml").write_text(CONFIG)

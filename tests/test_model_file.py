@@ -76,6 +76,17 @@ def test_round_trip_predicts_identically(saved: tuple[Path, BrainModel]) -> None
     assert [p.name for p in path.parent.iterdir()] == ["a.safetensors"]
 
 
+def test_a_file_of_before_has_fifty_rows_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = [f for f in fields(ModelHeader) if f.name != "row_rate_hz"]
+    with monkeypatch.context() as before:
+        before.setattr("encoders.model_file.fields", lambda _kind: known)
+        save_model(tmp_path / "old.safetensors", stages()["ridge"], HEADER)
+    assert b"row_rate_hz" not in (tmp_path / "old.safetensors").read_bytes()
+    assert load_model(tmp_path / "old.safetensors")[1].row_rate_hz == 50.0
+    save_model(tmp_path / "new.safetensors", stages()["ridge"], replace(HEADER, row_rate_hz=200.0))
+    assert load_model(tmp_path / "new.safetensors")[1].row_rate_hz == 200.0
+
+
 def test_any_altered_byte_or_cut_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_model(path, stages()["ridge"], HEADER)

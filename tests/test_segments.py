@@ -105,6 +105,21 @@ def test_through_files(rig: tuple[Path, Path, Path], tmp_path: Path, capsys: pyt
     assert not after_pause["middle"]
 
 
+def test_at_the_models_rows_a_second(rig: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    session, _, words = rig
+    model = small_model(tmp_path, small_recording(12.0, "s"), wiring.embedding_of(TABLE), row_rate_hz=100.0)
+    given_ = [str(session), "--model", str(model), "--channel", "stimulus"]
+    assert main(["replay", *given_, "--fast", "--out", str(tmp_path / "rows.npz")]) == 0
+    out = tmp_path / "words-epo.fif"
+    assert main(["segments", *given_, "--events", str(words), "--out", str(out), "--baseline-mode", "none"]) == 0
+    rows, observed = np.load(tmp_path / "rows.npz"), mne.read_epochs(out, verbose="ERROR")
+    assert observed.info["sfreq"] == 100.0
+    monkey = observed["label == 'monkey'"]
+    at = float(monkey.metadata["onset_s"].iloc[0]) + monkey.times
+    by_hand = [np.interp(at, rows["times"], rows["observed"][:, e]) for e in range(6)]
+    np.testing.assert_allclose(monkey.get_data(copy=False)[0], by_hand, atol=1e-4)
+
+
 def test_words_and_phones_of_every_format(tmp_path: Path) -> None:
     tables = {
         "words.csv": "kind,label,start_s,end_s\nword,in,0.5,0.7\nphone,IH,0.5,0.6\nphone,N,0.6,0.7\nphone,SIL,0.7,1\n",

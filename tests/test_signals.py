@@ -146,12 +146,18 @@ def test_an_offset_does_not_ring() -> None:
 
 
 @settings(max_examples=12, deadline=None)
-@given(CUTS, st.sampled_from([512.0, 1000.0, 2048.0, 999.5]), st.sampled_from([50.0, 100.0, 7.0]))
-def test_band_power(cuts: list[int], rate_hz: float, row_rate_hz: float) -> None:
+@given(
+    CUTS,
+    st.sampled_from([512.0, 1000.0, 2048.0, 999.5]),
+    st.sampled_from([(50.0, 1), (100.0, 1), (7.0, 1), (100.0, 2), (200.0, 4)]),
+)
+def test_band_power(cuts: list[int], rate_hz: float, rows: tuple[float, int]) -> None:
+    row_rate_hz, window_rows = rows
     x = ecog(0.5, rate_hz, 2, bad_share=0.004)
-    stage = BandPower(rate_hz, 70, 150, row_rate_hz, envelope_delay_s=0.021, guard_s=0.05)
+    stage = BandPower(rate_hz, 70, 150, row_rate_hz, 0.021, 0.05, window_rows)
     found = verify_contract(stage, x, cuts)
     bounds = oracle.row_bounds(len(x), Fraction(rate_hz), Fraction(row_rate_hz))
+    bounds = [(bounds[max(0, k - window_rows + 1)][0], last) for k, (_, last) in enumerate(bounds)]
     assert (found.index, len(found)) == (0, len(bounds))
     assert found.times.tolist() == [x.times[last] - 0.021 for _, last in bounds]
     assert stage.lag_s == 0.021
@@ -164,13 +170,14 @@ def test_band_power(cuts: list[int], rate_hz: float, row_rate_hz: float) -> None
 
 @pytest.mark.parametrize("rate_hz", [512.0, 1000.0, 2048.0])
 @pytest.mark.parametrize("index", [0, 1003, 4097, 5120])
-def test_band_power_restarts_after_a_gap(rate_hz: float, index: int) -> None:
+@pytest.mark.parametrize(("row_rate_hz", "window_rows"), [(50, 1), (200, 4)])
+def test_band_power_restarts_after_a_gap(rate_hz: float, index: int, row_rate_hz: int, window_rows: int) -> None:
     x = ecog(2.0, rate_hz, 2)
-    stage = BandPower(rate_hz, 70, 150)
+    stage = BandPower(rate_hz, 70, 150, row_rate_hz, window_rows=window_rows)
     before, after = x.rows(0, 357), shifted(x.rows(400, 1000), index)
     first, second = stepped(stage, [before, after])
     assert first.index == 0
-    assert second.index == -(-index * 50 // int(rate_hz))
+    assert second.index == -(-index * row_rate_hz // int(rate_hz))
     pieces = [after.rows(start, start + 7) for start in range(0, len(after), 7)]
     by_pieces = concat(stepped(stage, [before, *pieces])[1:])
     assert by_pieces.index == second.index

@@ -136,8 +136,11 @@ class FakeResults:
 
     heard: Heard
 
-    def __init__(self, engine: str, electrodes: tuple[str, ...], attention: tuple[int, int] | None):
+    def __init__(
+        self, engine: str, electrodes: tuple[str, ...], attention: tuple[int, int] | None, row_rate_hz: float = 50.0
+    ):
         self.engine, self.electrodes, self.has_model = engine, electrodes, attention is not None
+        self.row_rate_hz = row_rate_hz
         self.heard = Heard()
         for what in ("predicted", "observed", "attention", "telemetry"):
             setattr(self, what, _Sink(what, self.heard))

@@ -135,7 +135,8 @@ def _end(replay: subprocess.Popen[str]) -> None:
 
 def _report(demo: DemoSession, session: Session, aligned: list[Block]) -> dict[str, Any]:
     with working("scoring against the null"):
-        scored = score_rows(aligned, session.engine.settings.electrodes)
+        settings = session.engine.settings
+        scored = score_rows(aligned, settings.electrodes, settings.row_rate_hz)
     assert session.header is not None
     facts = session.embedding.facts
     return {
@@ -145,7 +146,7 @@ def _report(demo: DemoSession, session: Session, aligned: list[Block]) -> dict[s
         "fit_seconds": demo.training["seconds"],
         "latency_ms": session.engine.telemetry.facts(),
         "samples": session.engine.samples(),
-        "seconds": sum(len(block) for block in aligned) / 50.0,
+        "seconds": sum(len(block) for block in aligned) / session.engine.settings.row_rate_hz,
         "whisper": {**facts, "model": facts["name"]},
         "machine": machine_facts(),
     }

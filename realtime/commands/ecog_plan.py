@@ -18,13 +18,15 @@ from realtime.montage import Electrode, Montage, Position, from_facts, joined, m
 from realtime.montage_file import load_montage
 from realtime.pick import channel_number
 from realtime.signals import ARTEFACT_SD
+from realtime.subframes import FRAME_RATE_HZ
 
 KEYS = ("mains_hz", "band_hz", "reference", "bad", "exclude", "artefact_sd")  # of [ecog], which a model fixes
 
 
 @dataclass(frozen=True)
 class EcogPlan:
-    """bad, exclude: channel labels, or electrodes of the montage. montage: None where the labels are all there is."""
+    """bad, exclude: channel labels, or electrodes of the montage. montage: None where the labels are all there is.
+    row_rate_hz: of the high gamma, which a fit chooses."""
 
     mains_hz: float = 50.0
     band_hz: tuple[float, float] = (70.0, 150.0)
@@ -34,6 +36,7 @@ class EcogPlan:
     montage: Montage | None = None
     delay_s: float | None = None
     artefact_sd: float = ARTEFACT_SD
+    row_rate_hz: float = FRAME_RATE_HZ
 
     @staticmethod
     def of(table: EcogTable) -> EcogPlan:
@@ -62,10 +65,11 @@ class EcogPlan:
             from_facts(header.montage),
             header.delays.get("ecog"),
             facts.get("artefact_sd", ARTEFACT_SD),  # a model file of before knows of none
+            header.row_rate_hz,
         )
 
     def facts(self) -> dict[str, Any]:
-        """`ecog` of a model's header; reference, montage and delays are beside it."""
+        """`ecog` of a model's header; reference, montage, delays and rows a second are beside it."""
         return {
             "mains_hz": self.mains_hz,
             "band_hz": list(self.band_hz),

@@ -15,9 +15,8 @@ from rich.table import Table
 from encoders.baselines import spectrogram_at
 from encoders.model_file import ModelHeader, load_model, model_hash
 from encoders.repeats import find_repeats, noise_ceiling
-from encoders.ridge import FRAME_S
 from encoders.scores import Scores, number, score_predictions
-from realtime.block import Block, Floats, Mask
+from realtime.block import Block, Floats, Mask, Times
 from realtime.commands import figures, wiring
 from realtime.commands.claims import add_keep_option, claimed_of, contaminated_names, keeps
 from realtime.commands.console import machine_facts, say, working
@@ -31,6 +30,7 @@ from realtime.offline import run_chain
 from realtime.scoring import only
 from realtime.sources.recording import FORMATS
 from realtime.states import LISTENING
+from realtime.subframes import FRAME_RATE_HZ, per_frame, rows_of_frames
 
 Doubles = npt.NDArray[np.float64]
 
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     model, header = load_model(options.model)
+    count = per_frame(header.row_rate_hz)
     with working("loading Whisper"):
         embedding = wiring.embedding_for(header)
     aligned: list[Block] = []
@@ -68,15 +69,16 @@ def run(options: argparse.Namespace) -> int:
         with working(f"predicting {path.name}") as progress:
             blocks = predict_recording(sound, ecog, options.channel, embedding, model, header, progress)
         with working(f"repeats in {path.name}"):
-            spectrograms += _spectrograms(one, embedding, blocks, header.horizon_s)
+            spectrograms += _spectrograms(one, embedding, [b.times[::count] - header.horizon_s for b in blocks])
         aligned += [only(block, timeline.during(block.times, LISTENING)) for block in blocks]
     predicted, observed, bad = joined_rows(aligned)
     known = {*header.training.get("contaminated", ()), *contaminated_names(heard, wiring.EcogPlan.fitted(header))}
     contaminated = [name for name in header.electrodes if name in known]
     claimed = claimed_of(header.electrodes, contaminated, keeps(options))
     with working("null by shifts and by random phases"):
-        scores = score_predictions(predicted, observed, bad, claimed=claimed)
-        ceiling = noise_ceiling(observed, bad, find_repeats(np.concatenate(spectrograms), 1 / FRAME_S))
+        scores = score_predictions(predicted, observed, bad, header.row_rate_hz, claimed=claimed)
+        source = find_repeats(np.concatenate(spectrograms), FRAME_RATE_HZ)
+        ceiling = noise_ceiling(observed, bad, rows_of_frames(source, count), header.row_rate_hz)
     rows = _with_known(scores.rows(header.electrodes), header, ceiling, claimed)
     Console(markup=False).print(score_table(rows))
     content = {
@@ -88,7 +90,8 @@ def run(options: argparse.Namespace) -> int:
         "left_out": [name for name, c in zip(header.electrodes, claimed, strict=True) if not c],
         "match_mismatch": {"together": number(scores.match.together), "segments": scores.match.segments},
         "null_draws": scores.draws,
-        "minutes": round(len(predicted) * FRAME_S / 60, 2),
+        "minutes": round(len(predicted) / header.row_rate_hz / 60, 2),
+        "row_rate_hz": header.row_rate_hz,
         "reference": header.reference,
         "delays_s": wiring.delays_for(None, header),
         "whisper": embedding.facts,
@@ -112,11 +115,11 @@ def _simulated(header: ModelHeader) -> bool:
     return bool(header.training.get("simulated", False))
 
 
-def _spectrograms(one: Calibration, embedding: wiring.Embedding, blocks: list[Block], horizon_s: float) -> list[Floats]:
-    """Log-mel at the time of the sound of each predicted row."""
+def _spectrograms(one: Calibration, embedding: wiring.Embedding, frames: list[Times]) -> list[Floats]:
+    """Log-mel at the times of each block's frames."""
     mels = run_chain(one.sound, wiring.spectrogram_lane(one.sound.spec, one.channel, embedding, one.delay_s))
     mel = mels[0] if len(mels) == 1 else one_timeline(mels)
-    return [spectrogram_at(mel, block.times - horizon_s) for block in blocks]
+    return [spectrogram_at(mel, times) for times in frames]
 
 
 def joined_rows(aligned: list[Block]) -> tuple[Floats, Floats, Any]:
@@ -126,9 +129,9 @@ def joined_rows(aligned: list[Block]) -> tuple[Floats, Floats, Any]:
     return data[:, :, 0], np.nan_to_num(data[:, :, 1]), bad
 
 
-def score_rows(aligned: list[Block], electrodes: tuple[str, ...]) -> list[dict[str, Any]]:
+def score_rows(aligned: list[Block], electrodes: tuple[str, ...], row_rate_hz: float) -> list[dict[str, Any]]:
     """One JSON row for each electrode, over all aligned rows; see `Scores`. None where a number cannot be had."""
-    return score_predictions(*joined_rows(aligned)).rows(electrodes)
+    return score_predictions(*joined_rows(aligned), row_rate_hz).rows(electrodes)
 
 
 def _with_known(
@@ -172,7 +175,8 @@ def _page(
         "Correlation of predicted with observed high gamma, the best first; 95 % intervals from 5 s blocks.",
     )
     page.add_figure(
-        figures.trace_figure(*rows, scores, header.electrodes), "Predicted over observed, the three best electrodes."
+        figures.trace_figure(*rows, scores, header.electrodes, header.row_rate_hz),
+        f"Predicted over observed, the three best electrodes, {header.row_rate_hz:g} rows a second.",
     )
     page.add_table(content["electrodes"], "All electrodes as a table", folded=True)
     return page

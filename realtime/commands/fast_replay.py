@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from encoders.model_file import load_model
-from realtime.align import ROW_RATE_HZ
 from realtime.block import Block
 from realtime.commands import wiring
 from realtime.commands.choose import pick_stream, sound_by_rate
@@ -39,7 +38,7 @@ def run_fast(recording: Recording, options: argparse.Namespace) -> int:
     if options.out is not None:
         write(options.out, rows)
         say(f"wrote {options.out}")
-    length_s = len(rows["times"]) / ROW_RATE_HZ
+    length_s = len(rows["times"]) / header.row_rate_hz
     say(
         f"{len(rows['times'])} rows for {len(header.electrodes)} electrodes in {len(aligned)} runs without a gap, "
         f"{length_s / max(took_s, 1e-9):.1f} times real time"

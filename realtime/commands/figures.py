@@ -57,16 +57,18 @@ def electrode_figure(scores: Scores, electrodes: Sequence[str], ceiling: Doubles
     return figure
 
 
-def trace_figure(predicted: Floats, observed: Floats, bad: Mask, scores: Scores, electrodes: Sequence[str]) -> Figure:
+def trace_figure(
+    predicted: Floats, observed: Floats, bad: Mask, scores: Scores, electrodes: Sequence[str], row_rate_hz: float
+) -> Figure:
     """Predicted over observed of the three best electrodes, for the 20 s in which fewest rows are masked."""
     best = order_of(np.where(np.isfinite(scores.p), scores.r, np.nan))[:3]  # of those that may be claimed
-    rows = min(round(SHOWN_S / FRAME_S), len(predicted))
+    rows = min(round(SHOWN_S * row_rate_hz), len(predicted))
     starts = np.arange(0, len(predicted) - rows + 1, max(rows // 2, 1))
     start = int(starts[np.argmin([bad[a : a + rows, best].sum() for a in starts])])
     figure = new_figure(10, 1.2 + 1.5 * max(len(best), 1))
     panels = figure.subplots(max(len(best), 1), 1, sharex=True, squeeze=False)[:, 0]
     part = slice(start, start + rows)
-    times_s = np.arange(start, start + rows) * FRAME_S
+    times_s = np.arange(start, start + rows) / row_rate_hz
     for axes, e in zip(panels, best, strict=False):
         axes.plot(times_s, np.where(bad[part, e], np.nan, observed[part, e]), color=GREY, lw=0.8, label="observed")
         axes.plot(times_s, predicted[part, e], color=BLUE, lw=1.4, label="predicted")

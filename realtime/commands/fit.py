@@ -16,6 +16,7 @@ from rich.table import Table
 from encoders.horizon import HorizonCurve
 from encoders.model_file import ModelHeader, model_hash, save_model
 from encoders.training import FitConfig, FitResult
+from encoders.whisper import pick_device
 from realtime.block import Mask
 from realtime.commands import together, wiring
 from realtime.commands.causality import cost_of_causality
@@ -31,6 +32,7 @@ from realtime.config import EcogTable, WhisperTable, load_config
 from realtime.delay import delays_in_words
 from realtime.errors import UserError
 from realtime.sources.recording import FORMATS
+from realtime.subframes import FRAME_RATE_HZ, ROW_RATES_HZ, per_frame, unfolded
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +64,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds ahead of the sound to predict, or auto: as far as costs 2 %% of r at most (default: 0)",
     )
+    parser.add_argument(
+        "--row-rate",
+        type=float,
+        choices=ROW_RATES_HZ,
+        default=FRAME_RATE_HZ,
+        metavar="HZ",
+        help="rows a second that the model predicts: 50, 100 or 200 (default: 50)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same model on one machine")
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="what trains the LSTM; cuda in mixed precision (default: cpu)",
+    )
     parser.add_argument("--quick", action="store_true", help="the model alone: no baselines, no null, no report")
     parser.add_argument(
         "--acausal",
@@ -90,9 +106,11 @@ def run(options: argparse.Namespace) -> int:
     if options.patients:
         return together.run(options)
     _check(options)
+    pick_device(options.device)  # that there is none is told before minutes of work
     config = load_config(options.config) if options.config else None
     wiring.bound_threads(config.engine.threads if config else 1)
     plan = wiring.EcogPlan.of(config.ecog if config else EcogTable(name="any"))
+    plan = replace(plan, row_rate_hz=options.row_rate)
     calibrations = [both_streams(path, options, config) for path in options.recordings]
     plan.electrodes(calibrations[0].ecog.spec)  # a wrong channel name is told before minutes of work
     with working("loading Whisper"):
@@ -140,7 +158,7 @@ def fit_and_judge(
     clock = time.perf_counter()
     material = prepare(calibrations, embedding, plan)
     seconds = {"embed": time.perf_counter() - clock}
-    fit_config = FitConfig(seed=options.seed)
+    fit_config = FitConfig(seed=options.seed, device=options.device)
     curve = horizons(material, embedding, fit_config) if options.horizon is None or not options.quick else None
     fit_config = _with_horizon(fit_config, options.horizon, curve)
     result, header = fit_material(material, embedding, plan, fit_config, facts)
@@ -160,7 +178,7 @@ def fit_and_judge(
     acausal = cost_of_causality(material, fit_config, result) if options.acausal else None
     seconds["evaluate"] = time.perf_counter() - clock - seconds["embed"] - seconds["fit"]
     segments = material.segments(fit_config.horizon_s)
-    bad = np.concatenate([s.bad for s in segments])
+    bad = np.concatenate([unfolded(s.bad, per_frame(plan.row_rate_hz)) for s in segments])
     return Fitted(header, result, curve, judgement, excluded(bad, header.electrodes, plan), seconds, acausal)
 
 

@@ -34,6 +34,7 @@ def fit_content(
         "simulated": bool(header.training.get("simulated", False)),
         "model": result.kind,
         "horizon_s": header.horizon_s,
+        "row_rate_hz": header.row_rate_hz,
         "reference": header.reference,
         "delays_s": header.delays,
         "electrodes": judgement.rows(header.electrodes) if judgement else plain,
@@ -134,6 +135,7 @@ def _facts(content: dict[str, Any]) -> dict[str, Any]:
         "Whisper": f"{whisper['name']}, layer {whisper['layer']}, blocks of {whisper['block_ms']:g} ms, "
         f"delay {whisper['delay_ms']:g} ms",
         "horizon": f"{1e3 * content['horizon_s']:.0f} ms",
+        "rows": f"{content['row_rate_hz']:g} a second",
         "reference": content["reference"]["kind"],
         "delays": delays_in_words(content["delays_s"]),
         "time taken": ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()),
@@ -165,8 +167,10 @@ def _add_electrodes(page: Report, content: dict[str, Any], judgement: Judgement)
         caption += " No noise ceiling: no stretch of sound was heard twice."
     page.add_figure(figures.electrode_figure(judgement.scores, names, judgement.ceiling), caption)
     page.add_figure(
-        figures.trace_figure(judgement.predicted, judgement.observed, judgement.bad, judgement.scores, names),
-        "Predicted over observed, the three best electrodes, rows left out, 50 a second.",
+        figures.trace_figure(
+            judgement.predicted, judgement.observed, judgement.bad, judgement.scores, names, content["row_rate_hz"]
+        ),
+        f"Predicted over observed, the three best electrodes, rows left out, {content['row_rate_hz']:g} a second.",
     )
     page.add_table(_flat(content["electrodes"]), "All electrodes as a table", folded=True)
 

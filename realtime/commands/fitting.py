@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from realtime.block import Block
 from realtime.commands import wiring
 from realtime.commands.console import working
 from realtime.commands.material import Calibration, Material, prepare
+from realtime.subframes import mean_over_offsets, per_frame
 
 __all__ = [
     "Calibration",
@@ -23,6 +25,7 @@ __all__ = [
     "fit_recordings",
     "header_of",
     "is_simulated",
+    "of_electrodes",
     "recording_facts",
     "rounded",
 ]
@@ -52,7 +55,14 @@ def fit_material(
     segments = material.segments(config.horizon_s)
     with working("fitting ridge and LSTM with attention") as progress:
         result = fit(segments, config, lambda _what, share: progress(share))
+    result = of_electrodes(result, plan.row_rate_hz)
     return result, header_of(result, segments, material, embedding, plan, config, training_facts)
+
+
+def of_electrodes(result: FitResult, row_rate_hz: float) -> FitResult:
+    """With validation r for each electrode, the mean of those of its rows within a frame."""
+    count = per_frame(row_rate_hz)
+    return replace(result, validation={kind: mean_over_offsets(r, count) for kind, r in result.validation.items()})
 
 
 def header_of(
@@ -66,14 +76,16 @@ def header_of(
 ) -> ModelHeader:
     """What the file of a model fitted to these segments of the material says beside its weights."""
     spec = material.calibrations[0].ecog.spec
-    profile = lag_profile(result.model.projection, segments, config.ridge.lags)
+    electrodes = plan.electrodes(spec)
+    profile = lag_profile(result.model.projection, segments, config.ridge.lags)[:, : len(electrodes)]
     return ModelHeader(
-        electrodes=plan.electrodes(spec),
+        electrodes=electrodes,
         rate_hz=spec.rate_hz,
         channels=spec.channels,
         baseline_median=material.median,
         baseline_mad=material.mad,
         horizon_s=config.horizon_s,
+        row_rate_hz=plan.row_rate_hz,
         montage=plan.montage.facts() if plan.montage else {},
         reference=plan.reference_facts(spec),
         whisper=embedding.facts,

@@ -27,6 +27,7 @@ from realtime.block import Floats, Mask
 from realtime.commands import wiring
 from realtime.commands.console import working
 from realtime.commands.material import Material, Span, aligned, other_embeddings, spectrograms
+from realtime.subframes import per_frame, rows_of_frames, unfolded
 
 Doubles = npt.NDArray[np.float64]
 
@@ -84,8 +85,8 @@ def horizons(material: Material, embedding: wiring.Embedding, config: FitConfig)
     """r against horizon, on the last quarter of the recordings."""
     spans = material.spans(0.0)
     with working("r against horizon"):
-        now = [aligned(span, [0.0]) for span in spans]
-        ahead = [aligned(span, HORIZONS_S) for span in spans]
+        now = [aligned(span, [0.0], material.row_rate_hz) for span in spans]
+        ahead = [aligned(span, HORIZONS_S, material.row_rate_hz) for span in spans]
         return horizon_curve(now, ahead, HORIZONS_S, config.ridge, gap_rows(embedding, config))
 
 
@@ -109,7 +110,7 @@ def judge(
     Raises UserError where the recordings are too short for that.
     """
     spans = material.spans(config.horizon_s)
-    segments = [aligned(span, [config.horizon_s]) for span in spans]
+    segments = [material.aligned(span, config.horizon_s) for span in spans]
     mel, untrained = _other_features(material, embedding, spans, config)
     gap = gap_rows(embedding, config)
     source = find_repeats(np.concatenate(mel), 1 / FRAME_S)
@@ -119,16 +120,20 @@ def judge(
         with working(f"{result.kind} in {FOLDS} folds") as progress:
             again = partial(_fit_kind, replace(config, kinds=(result.kind,)))
             (predictions["model"],) = out_of_fold([(segments, again)], folds, 1, progress)
-    observed, bad = (np.concatenate([getattr(s, name) for s in segments]) for name in ("observed", "bad"))
+    rate_hz, count = material.row_rate_hz, per_frame(material.row_rate_hz)
+    predictions = {name: unfolded(rows, count) for name, rows in predictions.items()}
+    observed = np.concatenate([unfolded(s.observed, count) for s in segments])
+    bad = np.concatenate([unfolded(s.bad, count) for s in segments])
+    electrodes = observed.shape[1]
     shown = predictions.get("model", predictions["ridge"])
     with working("null by shifts and by random phases"):
-        scores = score_predictions(shown, observed, bad, 1 / FRAME_S, config.seed, claimed)
-    profile = lag_profile(result.model.projection, segments, config.ridge.lags)
+        scores = score_predictions(shown, observed, bad, rate_hz, config.seed, claimed)
+    profile = lag_profile(result.model.projection, segments, config.ridge.lags)[:, :electrodes]
     return Judgement(
         scores=scores,
         baselines={name: correlation(predictions[name], observed, bad) for name in BASELINES},
         shares=unique_shares(predictions["together"], predictions["first"], predictions["second"], observed, bad),
-        ceiling=noise_ceiling(observed, bad, source),
+        ceiling=noise_ceiling(observed, bad, rows_of_frames(source, count), rate_hz),
         lags_s=np.where(np.isfinite(scores.r), best_lags(profile, config.horizon_s), np.nan),
         profile=profile,
         predicted=shown,

@@ -26,6 +26,7 @@ from realtime.sources.recording import RecordedStream
 from realtime.sources.samples import spans as slices
 from realtime.stage import Chain
 from realtime.states import LISTENING, Timeline
+from realtime.subframes import FRAME_RATE_HZ, offsets_s
 from realtime.zscore import ZScore
 
 
@@ -70,13 +71,15 @@ class Span:
 
 @dataclass(frozen=True)
 class Material:
-    """Each recording's embeddings and z-scored high gamma, in blocks without a gap; the baseline of the z-score."""
+    """Each recording's embeddings, 50 a second, and z-scored high gamma, row_rate_hz a second, in blocks without a
+    gap; the baseline of the z-score."""
 
     calibrations: tuple[Calibration, ...]
     embeddings: tuple[list[Block], ...]
     observed: tuple[list[Block], ...]
     median: Any
     mad: Any
+    row_rate_hz: float = FRAME_RATE_HZ
 
     def spans(self, horizon_s: float) -> list[Span]:
         """The stretches at which the activity horizon_s later was observed, in order."""
@@ -87,8 +90,12 @@ class Material:
         ]
 
     def segments(self, horizon_s: float) -> list[Aligned]:
-        """Embeddings with the activity horizon_s later, one segment for each span."""
-        return [aligned(span, [horizon_s]) for span in self.spans(horizon_s)]
+        """Embeddings with the activity horizon_s later, one segment for each span; all rows of a frame side by side."""
+        return [self.aligned(span, horizon_s) for span in self.spans(horizon_s)]
+
+    def aligned(self, span: Span, horizon_s: float) -> Aligned:
+        """One segment: observed (frames, rows of a frame x electrodes), as `subframes.unfolded` takes them."""
+        return aligned(span, [horizon_s + offset_s for offset_s in offsets_s(self.row_rate_hz)], self.row_rate_hz)
 
     def sounds(self) -> list[Calibration]:
         """The recording of each embedding block, in order."""
@@ -107,12 +114,12 @@ def prepare(calibrations: Sequence[Calibration], embedding: wiring.Embedding, pl
         with working(f"high gamma{of}") as progress:
             power.append(run_chain(one.ecog, _until_power(wiring.ecog_lane(spec, plan)), progress))
     median, mad = _common_baseline(power)
-    z_score = ZScore(median, mad)
+    z_score = ZScore(median, mad, row_rate_hz=plan.row_rate_hz)
     observed = tuple(
         [only(z_score.layer(block), one.timeline.during(block.times, LISTENING)) for block in blocks]
         for one, blocks in zip(calibrations, power, strict=True)
     )
-    return Material(tuple(calibrations), tuple(embeddings), observed, median, mad)
+    return Material(tuple(calibrations), tuple(embeddings), observed, median, mad, plan.row_rate_hz)
 
 
 def spans(embeddings: Sequence[Block], observed: Sequence[Block], horizon_s: float) -> list[Span]:
@@ -127,9 +134,9 @@ def spans(embeddings: Sequence[Block], observed: Sequence[Block], horizon_s: flo
     return found
 
 
-def aligned(span: Span, horizons_s: Sequence[float]) -> Aligned:
+def aligned(span: Span, horizons_s: Sequence[float], row_rate_hz: float) -> Aligned:
     """The span's embeddings with what was observed at each horizon after them, side by side: (T, horizons x E)."""
-    grids = [put_on_grid(span.observed, span.times + horizon_s) for horizon_s in horizons_s]
+    grids = [put_on_grid(span.observed, span.times + horizon_s, row_rate_hz) for horizon_s in horizons_s]
     data = np.concatenate([np.nan_to_num(grid.data) for grid in grids], axis=1)
     bad = np.concatenate([bad_samples(grid) for grid in grids], axis=1)
     heard_bad = bad_samples(span.rows, 1)[span.start : span.stop]

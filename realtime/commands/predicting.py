@@ -66,13 +66,13 @@ def predict_recording(
     delays = header.delays if delays is None else delays
     plan = replace(wiring.EcogPlan.fitted(header), delay_s=delays.get("ecog"))
     sound, ecog = sound.for_lane("sound"), ecog.for_lane("ecog")
-    lane = wiring.sound_lane(sound.spec, channel, embedding, model, delays.get("sound"))
+    lane = wiring.sound_lane(sound.spec, channel, embedding, model, delays.get("sound"), header.row_rate_hz)
     predicted = run_chain(sound, lane, progress)
     observed = run_chain(ecog, wiring.ecog_lane(ecog.spec, plan, baseline))
     if not predicted or not observed:
         raise UserError(f"the recording is too short: {sound.spec.name!r} or {ecog.spec.name!r} gave no row")
     whole = observed[0] if len(observed) == 1 else one_timeline(observed)
-    return [align(block, whole) for block in predicted]
+    return [align(block, whole, header.row_rate_hz) for block in predicted]
 
 
 def one_timeline(blocks: list[Block]) -> Block:

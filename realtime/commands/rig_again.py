@@ -28,7 +28,7 @@ def rig_again(
     delays = wiring.delays_for(config, header)
     plan = replace(wiring.EcogPlan.fitted(header), delay_s=delays["ecog"])
     chain = wiring.upto(wiring.ecog_lane(ecog.spec, plan), "band_power")
-    masked = Masked(len(header.electrodes))
+    masked = Masked(len(header.electrodes), header.row_rate_hz)
     with working("counting what is masked") as progress:
         found = through(chain, read_pieces(ecog), len(ecog.stamps), progress)
         minutes = [minute for block in found for minute in masked.add(block)] + masked.finish()

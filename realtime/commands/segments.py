@@ -91,7 +91,7 @@ class _Recorded:
 
 def run(options: argparse.Namespace) -> int:
     require_mne()
-    rules = _rules(options)
+    _check(options)
     if not options.out.name.endswith(("-epo.fif", "_epo.fif")):
         raise UserError(f"--out: found {options.out.name!r}, expected a name that ends in -epo.fif, as MNE wants it")
     if len(options.events) != len(options.recordings):
@@ -101,6 +101,9 @@ def run(options: argparse.Namespace) -> int:
         )
     kind, spoken = _events(options.events, options.kind)
     model, header = load_model(options.model)
+    rules = Rules(
+        tuple(options.window), tuple(options.baseline), options.baseline_mode, options.bad_share, header.row_rate_hz
+    )
     with working("loading Whisper"):
         embedding = wiring.embedding_for(header)
     found = []
@@ -131,7 +134,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _rules(options: argparse.Namespace) -> Rules:
+def _check(options: argparse.Namespace) -> None:
     (start_s, end_s), (low_s, high_s) = options.window, options.baseline
     if not -60 <= start_s < end_s <= 60:
         raise UserError(f"--window: found {start_s:g} to {end_s:g}, expected a later end than start, within 60 s")
@@ -141,7 +144,6 @@ def _rules(options: argparse.Namespace) -> Rules:
         )
     if not 0 <= options.bad_share < 1:
         raise UserError(f"--bad-share: found {options.bad_share:g}, expected a number from 0 to less than 1")
-    return Rules((start_s, end_s), (low_s, high_s), options.baseline_mode, options.bad_share)
 
 
 def _events(files: list[Path], wanted: str | None) -> tuple[str, list[list[Timed]]]:

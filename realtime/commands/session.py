@@ -24,6 +24,7 @@ from realtime.pick import channel_number
 from realtime.sources.lsl import LslInlet
 from realtime.sources.pump import Event
 from realtime.states import Timeline
+from realtime.subframes import FRAME_RATE_HZ
 
 
 @dataclass
@@ -53,6 +54,11 @@ def open_session(
     search = search or StreamSearch(config)
     wiring.bound_threads(config.engine.threads)
     model, header = load_model(config.model.file) if config.model.file else (None, None)
+    if config.model.adapt and header is not None and header.row_rate_hz != FRAME_RATE_HZ:
+        raise UserError(
+            f"[model] adapt: the model has {header.row_rate_hz:g} rows a second, adaptation needs {FRAME_RATE_HZ:g}: "
+            "switch it off, or fit a model without --row-rate"
+        )
     whisper = Meanwhile(lambda: _embedding(config, header))
     with working("finding the streams"):
         sound, ecog = search.inlets()
@@ -69,9 +75,12 @@ def open_session(
     ecog_chain = wiring.ecog_lane(ecog.spec, plan, baseline)
     with working("loading Whisper"):
         embedding = whisper.result()
-    adaptive = AdaptedModel(model) if model else None
+    row_rate_hz = header.row_rate_hz if header else FRAME_RATE_HZ
+    adaptive = AdaptedModel(model) if model and row_rate_hz == FRAME_RATE_HZ else None
     delays = wiring.delays_for(config, header)
-    sound_chain = wiring.sound_lane(sound.spec, config.sound.channel, embedding, adaptive, delays["sound"])
+    sound_chain = wiring.sound_lane(
+        sound.spec, config.sound.channel, embedding, adaptive or model, delays["sound"], row_rate_hz
+    )
     rig = rig_facts(config, header, plan, ecog.spec, ecog.found.positions)
     settings = EngineSettings(
         config.engine.name,
@@ -83,6 +92,7 @@ def open_session(
         config.engine.score_window_s,
         tuple(header.training.get("contaminated", ())) if header else (),
         config.ecog.keep_contaminated,
+        row_rate_hz,
     )
     lanes = (sound, sound_chain), (ecog, ecog_chain)
     engine = Engine(
@@ -122,5 +132,6 @@ def _facts(config: Config, header: ModelHeader | None, embedding: wiring.Embeddi
         "model": training.get("kind"),
         "model_sha256": model_hash(config.model.file),
         "horizon_s": header.horizon_s,
+        "row_rate_hz": header.row_rate_hz,
         "simulated": bool(training.get("simulated")),
     }

@@ -30,9 +30,9 @@ from realtime.errors import UserError
 from realtime.latency import Histogram
 from realtime.score import Score, ScoreState
 from realtime.scoring import only
-from realtime.sinks.results import ROW_RATE_HZ
 from realtime.sources.recording import RecordedStream, Recording, load_recording, to_blocks
 from realtime.states import LISTENING, SHAM, Timeline, seconds_in
+from realtime.subframes import FRAME_RATE_HZ
 from realtime.telemetry import TELEMETRY
 
 R_TOLERANCE = 2e-3
@@ -109,16 +109,18 @@ def repeated(
     hushes = hushed(recording, config.engine.name)
     engine = config.engine.name
     electrodes = content["electrodes"]
+    row_rate_hz = content["facts"].get("row_rate_hz", FRAME_RATE_HZ)
     contaminated = content.get("contaminated", [])
     if from_sources:
         aligned, rig = _from_sources(recording, config, newest_s, contaminated)
     else:
-        aligned, rig = _from_outlets(recording, engine), rig_told(recording, engine, electrodes, contaminated)
+        aligned = _from_outlets(recording, engine, row_rate_hz)
+        rig = rig_told(recording, engine, electrodes, contaminated)
     aligned = [replace(block, extra={**block.extra, "silent": hushes(block.times)[:, None]}) for block in aligned]
     times = np.concatenate([block.times for block in aligned]) if aligned else np.zeros(0)
     left_out = content.get("left_out", ())
     claimed = np.array([name not in left_out for name in electrodes])
-    score = Score(window_s=config.engine.score_window_s)
+    score = Score(row_rate_hz, config.engine.score_window_s)
     score.claimed = claimed
     return {
         "engine": engine,
@@ -159,12 +161,12 @@ def scored(score: Score, aligned: list[Block], timeline: Timeline) -> dict[str, 
     return states
 
 
-def _from_outlets(recording: Recording, engine: str) -> list[Block]:
+def _from_outlets(recording: Recording, engine: str, row_rate_hz: float) -> list[Block]:
     """What the engine sent, predicted beside observed, numbered as it was: NaN in observed is what was masked."""
     predicted, observed = (recording.streams.get(f"{engine}.{what}") for what in ("predicted", "observed"))
     if predicted is None or observed is None:
         return []
-    numbers = _row_numbers(predicted, recording.streams.get(f"{engine}.telemetry"))
+    numbers = _row_numbers(predicted, recording.streams.get(f"{engine}.telemetry"), row_rate_hz)
     place = np.searchsorted(observed.stamps, predicted.stamps - 1e-6)
     place = np.minimum(place, len(observed.stamps) - 1)
     there = np.abs(observed.stamps[place] - predicted.stamps) < 1e-6
@@ -178,14 +180,14 @@ def _from_outlets(recording: Recording, engine: str) -> list[Block]:
     ]
 
 
-def _row_numbers(predicted: RecordedStream, telemetry: RecordedStream | None) -> Any:
+def _row_numbers(predicted: RecordedStream, telemetry: RecordedStream | None, row_rate_hz: float) -> Any:
     """Index of each row in the engine's count, which goes on by time over a restart."""
     first = 0
     if telemetry is not None and len(telemetry.data):
         near = int(np.argmin(np.abs(telemetry.stamps - predicted.stamps[0])))
         first = int(telemetry.data[near, TELEMETRY.index("row_index")])
     after_s = predicted.stamps - predicted.stamps[0]
-    return first + np.round(after_s * ROW_RATE_HZ).astype(np.int64)
+    return first + np.round(after_s * row_rate_hz).astype(np.int64)
 
 
 def _from_sources(

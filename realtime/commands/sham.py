@@ -19,6 +19,7 @@ from realtime.commands.evaluate import score_rows, score_table
 from realtime.commands.options import channel, seconds
 from realtime.commands.session import Session, open_session
 from realtime.config import Config, SoundTable, load_config
+from realtime.engine import EngineSettings
 from realtime.errors import UserError
 from realtime.pick import channel_number
 from realtime.sources.recording import RecordedStream, Recording, load_recording
@@ -46,10 +47,10 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"--seconds: found {options.seconds:g}, expected {LEAST_S:g} or more, for there to be a null")
     sound = sham_sound(options.sound, options.channel, f"{config.engine.name}-sham-sound", options.seconds)
     say("keep the room as it is, and play nothing of this file: it goes to Whisper alone")
-    names, aligned = listen(sham_config(config, sound.spec), sound, options.seconds)
+    settings, aligned = listen(sham_config(config, sound.spec), sound, options.seconds)
     if not aligned:
         raise UserError("nothing was predicted: look with corticast check whether the ECoG stream sends")
-    rows = score_rows(aligned, names)
+    rows = score_rows(aligned, settings.electrodes, settings.row_rate_hz)
     Console(markup=False).print(score_table(rows))
     status, words = verdict(rows)
     say(words)
@@ -97,8 +98,8 @@ def sham_sound(path: Path, channel_: str | int, name: str, seconds_: float) -> R
     return RecordedStream(Spec(name, rate_hz, ("sham",)), data, np.arange(rows) / rate_hz, type="Audio", source_id=name)
 
 
-def listen(config: Config, sound: RecordedStream, seconds_: float) -> tuple[tuple[str, ...], list[Block]]:
-    """Electrodes and aligned blocks of an engine that hears the sham, beside the one that may be running."""
+def listen(config: Config, sound: RecordedStream, seconds_: float) -> tuple[EngineSettings, list[Block]]:
+    """Settings and aligned blocks of an engine that hears the sham, beside the one that may be running."""
     stop, aligned = threading.Event(), list[Block]()
     sending = threading.Thread(
         target=replay, args=(Recording({"sound": sound}),), kwargs={"stop": stop, "wait_s": 600.0}, daemon=True
@@ -116,7 +117,7 @@ def listen(config: Config, sound: RecordedStream, seconds_: float) -> tuple[tupl
         session.engine.stop()
         stop.set()
         sending.join(10.0)
-    return session.engine.settings.electrodes, aligned
+    return session.engine.settings, aligned
 
 
 def _open(config: Config, aligned: list[Block]) -> Session:

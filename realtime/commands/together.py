@@ -9,7 +9,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,21 @@ from rich.console import Console
 from rich.table import Table
 
 from encoders.model_file import model_hash, save_model
-from encoders.several import Together, fit_together
+from encoders.several import fit_together
 from encoders.training import FitConfig, FitResult, fit, mean_r
+from encoders.whisper import pick_device
 from realtime.block import Mask
 from realtime.commands import wiring
 from realtime.commands.claims import claimed_of, contaminated_names, keeps
 from realtime.commands.console import machine_facts, say, working
 from realtime.commands.fit_report import KINDS, fit_content, fit_page
-from realtime.commands.fitting import header_of, is_simulated, recording_facts, rounded
+from realtime.commands.fitting import header_of, is_simulated, of_electrodes, recording_facts, rounded
 from realtime.commands.judging import excluded
 from realtime.commands.material import Calibration, Material, prepare
 from realtime.commands.recorded import both_streams
 from realtime.config import Config, EcogTable, WhisperTable, load_config
 from realtime.errors import UserError, naming
+from realtime.subframes import per_frame, unfolded
 
 Rows = list[dict[str, Any]]
 
@@ -51,6 +53,7 @@ class Patient:
 
 def run(options: argparse.Namespace) -> int:
     _check(options)
+    pick_device(options.device)
     named = _named(options.patients)
     configs = {name: _config(files, options) for name, files in named.items()}
     whisper = _one_whisper(configs)
@@ -61,15 +64,16 @@ def run(options: argparse.Namespace) -> int:
     clock = time.perf_counter()
     materials = {name: _prepared(name, one, embedding) for name, one in patients.items()}
     seconds = {"embed": time.perf_counter() - clock}
-    config = FitConfig(seed=options.seed, horizon_s=options.horizon)
+    config = FitConfig(seed=options.seed, horizon_s=options.horizon, device=options.device)
     segments = {name: material.segments(config.horizon_s) for name, material in materials.items()}
     with working(f"fitting {len(patients)} patients together") as progress:
         together = fit_together(segments, config, progress)
     seconds["fit"] = time.perf_counter() - clock - seconds["embed"]
     options.out.mkdir(exist_ok=True)
-    headers, claimed = {}, {}
+    headers, claimed, results = {}, {}, {}
     for name, one in patients.items():
-        result, material = together.results[name], materials[name]
+        material = materials[name]
+        result = results[name] = of_electrodes(together.results[name], one.plan.row_rate_hz)
         facts = _facts(one, options.quick)
         claimed[name] = claimed_of(one.electrodes, facts.get("contaminated", ()), keeps(options, one.config))
         facts["together"] = {"patients": list(patients), "trunk_sha256": together.trunk_sha256}
@@ -77,16 +81,17 @@ def run(options: argparse.Namespace) -> int:
         path = options.out / f"{name}.safetensors"
         save_model(path, result.model, headers[name])
         say(f"wrote {path} (sha256 {model_hash(path)[:12]}, trunk {together.trunk_sha256[:12]}): {KINDS[result.kind]}")
-    alone = {} if options.quick else {name: _alone(name, segments[name], config) for name in patients}
+    rate_hz = options.row_rate
+    alone = {} if options.quick else {name: _alone(name, segments[name], config, rate_hz) for name in patients}
     seconds["evaluate"] = time.perf_counter() - clock - seconds["embed"] - seconds["fit"]
-    rows = _rows(claimed, together, alone)
+    rows = _rows(claimed, results, alone)
     Console(markup=False).print(_table(rows))
     if options.quick:
         return 0
     for name, one in patients.items():
-        bad = np.concatenate([s.bad for s in segments[name]])
+        bad = np.concatenate([unfolded(s.bad, per_frame(rate_hz)) for s in segments[name]])
         left_out = excluded(bad, headers[name].electrodes, one.plan)
-        content = fit_content(headers[name], together.results[name], None, None, left_out, seconds)
+        content = fit_content(headers[name], results[name], None, None, left_out, seconds)
         content["machine"] = machine_facts()
         content["together"] = {
             "patients": rows,
@@ -95,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
         }
         path = options.out / f"{name}.json"
         path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        fit_page(content, together.results[name], None, None, f"{name}.safetensors").write(path.with_suffix(".html"))
+        fit_page(content, results[name], None, None, f"{name}.safetensors").write(path.with_suffix(".html"))
     say(f"wrote a report for each patient to {options.out}: open {next(iter(patients))}.html in a browser")
     return 0
 
@@ -160,6 +165,7 @@ def _one_whisper(configs: Mapping[str, Config | None]) -> WhisperTable:
 def _patient(name: str, files: list[Path], config: Config | None, options: argparse.Namespace) -> Patient:
     recordings = _recordings(files)
     plan = wiring.EcogPlan.of(config.ecog if config else EcogTable(name="any"))
+    plan = replace(plan, row_rate_hz=options.row_rate)
     with naming(name):
         calibrations = [both_streams(path, options, config) for path in recordings]
         plan.electrodes(calibrations[0].ecog.spec)  # a wrong channel name is told before minutes of work
@@ -181,16 +187,16 @@ def _facts(patient: Patient, quick: bool) -> dict[str, Any]:
     return facts
 
 
-def _alone(name: str, segments: list[Any], config: FitConfig) -> FitResult:
+def _alone(name: str, segments: list[Any], config: FitConfig, row_rate_hz: float) -> FitResult:
     with working(f"for comparison {name} alone") as progress, naming(name):
-        return fit(segments, config, lambda _what, share: progress(share))
+        return of_electrodes(fit(segments, config, lambda _what, share: progress(share)), row_rate_hz)
 
 
-def _rows(claimed: Mapping[str, Mask], together: Together, alone: Mapping[str, FitResult]) -> Rows:
+def _rows(claimed: Mapping[str, Mask], together: Mapping[str, FitResult], alone: Mapping[str, FitResult]) -> Rows:
     """One for each patient: mean r over claimed electrodes on its validation block, kept or not."""
     rows = []
     for name, counts in claimed.items():
-        result = together.results[name]
+        result = together[name]
         r = {kind: values[counts] for kind, values in result.validation.items()}
         row: dict[str, Any] = {"patient": name, "electrodes": int(counts.sum()), "kept": KINDS[result.kind]}
         row |= {f"{KINDS[kind]}, together": mean_r(values) for kind, values in r.items()}

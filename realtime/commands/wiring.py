@@ -22,6 +22,7 @@ from realtime.pick import Pick, channel_number
 from realtime.repair import Repair
 from realtime.signals import ecog_chain
 from realtime.stage import Chain
+from realtime.subframes import FRAME_RATE_HZ, Unfold
 
 __all__ = [
     "EcogPlan",
@@ -119,14 +120,21 @@ def sound_lane(
     embedding: Embedding,
     model: BrainModel | AdaptedModel | None = None,
     delay_s: float | None = None,
+    row_rate_hz: float = FRAME_RATE_HZ,
 ) -> Chain:
-    """From a sound stream's samples, of one channel, to embeddings, or to predictions where a model is given."""
+    """From a sound stream's samples, of one channel, to embeddings, or to predictions where a model is given.
+
+    row_rate_hz: of the model.
+    """
     heard = heard_lane(spec, channel, delay_s)
     stages: list[tuple[str, Any]] = [
         *zip(heard.names, heard.stages, strict=True),
         *zip(embedding.stages.names, embedding.stages.stages, strict=True),
     ]
-    return Chain([*stages, ("model", model)] if model is not None else stages)
+    if model is not None:
+        stages.append(("model", model))
+        stages += [("unfold", Unfold(row_rate_hz))] if row_rate_hz != FRAME_RATE_HZ else []
+    return Chain(stages)
 
 
 def spectrogram_lane(spec: Spec, channel: str | int, embedding: Embedding, delay_s: float | None = None) -> Chain:
@@ -145,6 +153,7 @@ def ecog_lane(spec: Spec, plan: EcogPlan, baseline: tuple[Any, Any] | None = Non
         len(channels),
         mains_hz=plan.mains_hz,
         band_hz=plan.band_hz,
+        row_rate_hz=plan.row_rate_hz,
         groups=plan.groups(spec) if plan.reference == "common average" else [],
         bad_channels=plan.bad_channels(spec),
         pairs=plan.pairs(spec) if bipolar else None,

@@ -64,24 +64,25 @@ class Outlet:
     def __init__(self, what: str) -> None:
         self.what = what
         self.inlet: Inlet | None = None
-        self.rows: Rows | None = None  # replaced, never changed, when the engine returns with other channels
+        self.rows: Rows | None = None  # replaced, never changed, when the engine returns with others
         self.session: Session | None = None  # means over the whole session, of attention alone
         self.masked: Masked | None = None  # of observed alone
         self.spectra: Spectra | None = None  # of the spectrum, which has no rows
         self.arrived_s = np.nan  # when its newest row came, on this machine's clock
 
     def attach(self, inlet: Inlet) -> None:
-        """Take rows from `inlet`; those held stay if the channels are the same."""
+        """Take rows from `inlet`; those held stay if the channels are the same, and as many a second."""
         self.inlet = inlet
         channels = inlet.spec.channels
         if inlet.is_text:
             return
         if self.what == SPECTRUM:
             self.spectra = Spectra(channels[1:])
-        elif self.rows is None or self.rows.channels != channels:
-            rate_hz = inlet.spec.rate_hz or (SCORE_HZ if self.what == "score" else ROW_HZ)
+            return
+        rate_hz = inlet.spec.rate_hz or (SCORE_HZ if self.what == "score" else ROW_HZ)
+        if self.rows is None or (self.rows.channels, self.rows.step_s) != (channels, 1 / rate_hz):
             dtype = np.float64 if self.what == "telemetry" else np.float32
-            self.rows = Rows(channels, max(2, round(KEPT_S[self.what] * rate_hz)), dtype)
+            self.rows = Rows(channels, max(2, round(KEPT_S[self.what] * rate_hz)), dtype, 1 / rate_hz)
             if self.what == "attention":
                 self.session = Session(len(channels))
             if self.what == "observed":
@@ -228,8 +229,9 @@ class Client:
         if outlet.what == "sound" and self.onsets is not None:
             self.onsets.await_rows(self._finder.find(stamps, mel_level_db(values[:, 1:])))
         elif outlet.what == "observed" and outlet.rows is not None:
-            if self.onsets is None or self.onsets.channels != outlet.rows.channels:
-                self.onsets = OnsetAverage(outlet.rows.channels)
+            rows = outlet.rows
+            if self.onsets is None or (self.onsets.channels, self.onsets.step_s) != (rows.channels, rows.step_s):
+                self.onsets = OnsetAverage(rows.channels, rows.step_s)
             self.onsets.take(outlet.rows)
 
     def _note(self, text: str) -> None:

@@ -15,16 +15,18 @@ from realtime.block import Floats, Times
 class Rows:
     """The newest `capacity` rows with their times. One thread writes, any thread reads copies.
 
-    channels: labels of the columns. Times are seconds on the engine's clock and increase; rows that begin
-    earlier than the newest row held (a restarted source, a new clock) clear what was there.
+    channels: labels of the columns. step_s: from row to row, as the outlet declares. Times are seconds on the engine's
+    clock and increase; rows that begin earlier than the newest row held (a restarted source, a new clock) clear what
+    was there.
     """
 
-    def __init__(self, channels: Sequence[str], capacity: int, dtype: npt.DTypeLike = np.float32):
+    def __init__(self, channels: Sequence[str], capacity: int, dtype: npt.DTypeLike = np.float32, step_s: float = 0.02):
         if capacity < 1:
             raise ValueError(f"a history needs room for at least one row, found {capacity}")
         self.channels = tuple(channels)
         self.columns = {name: i for i, name in enumerate(self.channels)}
         self.capacity = capacity
+        self.step_s = step_s
         self._data = np.full((capacity, len(self.channels)), np.nan, dtype)
         self._times = np.zeros(capacity)
         self._first = 0  # position of the oldest row held; positions count rows since the start

@@ -29,7 +29,7 @@ from realtime.monitor.picture import make_plot, set_title
 from realtime.monitor.theme import Theme, font
 from realtime.monitor.view import View
 
-STEP_S = 0.02
+STEP_S = 0.02  # before there is any row
 RESCALE_S = 2.0
 MOST_COLUMNS = 600
 LABEL_PX = 18
@@ -106,9 +106,11 @@ class Maps:
         if not len(self.order) or not self.widget.isVisible():
             return
         reference_s, window_s = self.view.reference(now_s), self.view.window_s
-        self.column_s = column_span(window_s + ahead_s, STEP_S, MOST_COLUMNS)
-        newest_s = max((r.newest_s for r in (predicted, observed) if r is not None and len(r)), default=np.nan)
-        self.begin_s = first_column(reference_s - window_s, self.column_s, STEP_S, newest_s)
+        held = [rows for rows in (predicted, observed) if rows is not None and len(rows)]
+        step_s = min((rows.step_s for rows in held), default=STEP_S)
+        self.column_s = column_span(window_s + ahead_s, step_s, MOST_COLUMNS)
+        newest_s = max((rows.newest_s for rows in held), default=np.nan)
+        self.begin_s = first_column(reference_s - window_s, self.column_s, step_s, newest_s)
         self._place(reference_s, window_s, ahead_s)
         new = (self.begin_s, newest_s if self.view.live else 0.0)
         if new == self._drawn:

@@ -11,7 +11,7 @@ import numpy as np
 from realtime.block import Floats, Times
 from realtime.monitor.history import Rows
 
-STEP_S = 0.02
+STEP_S = 0.02  # of the sound's rows
 MEMORY_ROWS = 500  # of 20 ms, from which quiet and loud are told
 RELEARN_ROWS = 25
 RISE_DB = 12.0
@@ -67,12 +67,13 @@ class OnsetFinder:
 class OnsetAverage:
     """Mean of observed rows from 0.4 s before to 1 s after every onset, in SDs above the mean of the 0.3 s before it.
 
-    One thread adds, any thread reads. Rows that are no numbers are left out.
+    One thread adds, any thread reads. Rows that are no numbers are left out. step_s: of the observed rows.
     """
 
-    def __init__(self, channels: Sequence[str]) -> None:
+    def __init__(self, channels: Sequence[str], step_s: float = STEP_S) -> None:
         self.channels = tuple(channels)
-        self.lags = np.arange(-round(BEFORE_S / STEP_S), round(AFTER_S / STEP_S) + 1)
+        self.step_s = step_s
+        self.lags = np.arange(-round(BEFORE_S / step_s), round(AFTER_S / step_s) + 1)
         self.onsets = 0
         self._waiting: deque[float] = deque(maxlen=WAITING)
         self._sums = np.zeros((len(self.lags), len(self.channels)))
@@ -81,7 +82,7 @@ class OnsetAverage:
 
     @property
     def lags_s(self) -> Times:
-        return np.asarray(self.lags * STEP_S, np.float64)
+        return np.asarray(self.lags * self.step_s, np.float64)
 
     def await_rows(self, onsets_s: Sequence[float]) -> None:
         """Onsets, whose observed rows may be still to come."""
@@ -90,16 +91,16 @@ class OnsetAverage:
     def take(self, rows: Rows) -> None:
         """Add the onsets whose rows are all there."""
         newest_s = rows.newest_s
-        while self._waiting and self._waiting[0] + AFTER_S + STEP_S <= newest_s:
+        while self._waiting and self._waiting[0] + AFTER_S + self.step_s <= newest_s:
             self._add(self._waiting.popleft(), rows)
 
     def _add(self, onset_s: float, rows: Rows) -> None:
-        times, data = rows.between(onset_s - BEFORE_S - STEP_S, onset_s + AFTER_S + STEP_S)
-        lag = np.rint((times - onset_s) / STEP_S).astype(np.intp) - self.lags[0]
+        times, data = rows.between(onset_s - BEFORE_S - self.step_s, onset_s + AFTER_S + self.step_s)
+        lag = np.rint((times - onset_s) / self.step_s).astype(np.intp) - self.lags[0]
         inside = (lag >= 0) & (lag < len(self.lags))
         epoch = np.full(self._sums.shape, np.nan)
         epoch[lag[inside]] = data[inside]
-        before = (self.lags < 0) & (self.lags * STEP_S >= -BASELINE_S - 1e-9)
+        before = (self.lags < 0) & (self.lags * self.step_s >= -BASELINE_S - 1e-9)
         known = np.isfinite(epoch)
         count = known[before].sum(axis=0)
         baseline = np.where(known[before], epoch[before], 0.0).sum(axis=0) / np.maximum(count, 1)

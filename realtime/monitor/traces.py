@@ -21,7 +21,6 @@ from realtime.monitor.theme import Theme, font
 from realtime.monitor.timeline import Timed, Timeline
 from realtime.monitor.view import View
 
-STEP_S = 0.02
 RESCALE_S = 2.0
 LABEL_LETTERS = 9
 MOST_POINTS = 1500  # of one trace: more cannot be told apart
@@ -114,8 +113,9 @@ class Traces:
             self._now.label.setFormat(zero)
         found = self._found(predicted), self._found(observed)
         self._rescale([data for _, data in found])
-        for curves, rows in (((self.predicted, self._thicker), found[0]), ((self.observed,), found[1])):
-            times, data, step_s = thin(*rows, STEP_S, MOST_POINTS)
+        outlets = ((predicted, (self.predicted, self._thicker)), (observed, (self.observed,)))
+        for (rows, curves), held in zip(outlets, found, strict=True):
+            times, data, step_s = thin(*held, rows.step_s if rows is not None else 0.0, MOST_POINTS)
             x, y, joined = polyline(times - self.drawn_s, data, self._heights(), step_s)
             for curve in curves:
                 if curve.isVisible():

@@ -16,7 +16,8 @@ from realtime.sinks.lsl import Outlet
 from realtime.sources.pump import Event
 from realtime.telemetry import TELEMETRY
 
-ROW_RATE_HZ = 50.0
+ROW_RATE_HZ = 50.0  # where a model says no other
+SOUND_ROW_HZ = 50.0
 MELS = 80
 
 
@@ -24,24 +25,31 @@ class Results:
     """Outlets `{engine}.predicted`, `.attention`, `.observed`, `.score`, `.sound`, `.telemetry`, `.status`, `.markers`.
 
     Their source_ids follow from the engine's name alone, so that a restarted engine is found again.
-    attention: (heads, lags), None where there is no model; then nothing is predicted or scored either.
+    attention: (heads, lags), None where there is no model; then nothing is predicted or scored either. row_rate_hz: of
+    what is predicted and observed, and of what is told of each predicted row.
     """
 
-    def __init__(self, engine: str, electrodes: Sequence[str], attention: tuple[int, int] | None):
+    def __init__(
+        self,
+        engine: str,
+        electrodes: Sequence[str],
+        attention: tuple[int, int] | None,
+        row_rate_hz: float = ROW_RATE_HZ,
+    ):
         self.engine = engine
         self._lock = threading.Lock()
         self._outlets: dict[str, Outlet] = {}
         self.status = self._outlet("status", "Markers", 0.0, ("status",), text=True)
         self.markers = self._outlet("markers", "Markers", 0.0, ("marker",), text=True)
-        self.observed = self._outlet("observed", "HighGamma", ROW_RATE_HZ, electrodes, "SD")
-        self.sound = self._outlet("sound", "Sound", ROW_RATE_HZ, ("level_db", *(f"mel{i}" for i in range(MELS))))
+        self.observed = self._outlet("observed", "HighGamma", row_rate_hz, electrodes, "SD")
+        self.sound = self._outlet("sound", "Sound", SOUND_ROW_HZ, ("level_db", *(f"mel{i}" for i in range(MELS))))
         if attention is not None:
             heads, lags = attention
             names = [f"head{h}_lag{i}" for h in range(heads) for i in range(lags)]
-            self.predicted = self._outlet("predicted", "HighGamma", ROW_RATE_HZ, electrodes, "SD")
-            self.attention = self._outlet("attention", "Attention", ROW_RATE_HZ, names)
+            self.predicted = self._outlet("predicted", "HighGamma", row_rate_hz, electrodes, "SD")
+            self.attention = self._outlet("attention", "Attention", row_rate_hz, names)
             self.score = self._outlet("score", "Score", 1.0, (*electrodes, "null_max_p95"), "r")
-            self.telemetry = self._outlet("telemetry", "Telemetry", ROW_RATE_HZ, TELEMETRY, double=True)
+            self.telemetry = self._outlet("telemetry", "Telemetry", row_rate_hz, TELEMETRY, double=True)
 
     def _outlet(
         self,
