@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from realtime.errors import UserError, nearest
+from realtime.manners import leave_realtime
 
 COMMANDS = {
     "demo": "simulate a patient, fit, replay held-out speech over LSL and show predicted beside observed",
@@ -47,6 +48,7 @@ MODULES = {"report": "session_report"}  # where a command's module has another n
 
 def program() -> NoReturn:
     """`main`, then the end at once: a thread that computes yet would abort as the interpreter is taken down."""
+    leave_realtime()
     status = main()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -102,7 +102,7 @@ class ModelTable(Table):
 class EngineTable(Table):
     """wait_s: for the streams to appear. threads: torch's own; more than one only helps when cores are idle.
 
-    cores: numbers of those that the engine may run on; none: all.
+    cores: numbers of those that the engine may run on; none: all. realtime: ask for real-time priority.
     accept_commands: of monitors, anywhere on the network.
     """
 
@@ -113,6 +113,7 @@ class EngineTable(Table):
     score_window_s: float = Field(60.0, ge=30)
     threads: int = Field(1, ge=1)
     cores: tuple[Annotated[int, Field(strict=True, ge=0)], ...] = ()
+    realtime: bool = True
     accept_commands: bool = False
 
     @model_validator(mode="after")

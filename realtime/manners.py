@@ -13,18 +13,30 @@ from pathlib import Path
 
 SWITCH_INTERVAL_S = 0.0005  # how long Python lets one thread keep another from running
 NICENESS = -10
+REALTIME = 1  # of 1 to 99
 LOCK_PRESENT, LOCK_FUTURE, LOCK_ON_FAULT = 1, 2, 4  # of mlockall(2) on Linux
 COLLECT_EVERY_S = 1.0
 Facts = dict[str, str]
 
 
-def ask_system(cores: tuple[int, ...] = ()) -> Facts:
+def ask_system(cores: tuple[int, ...] = (), realtime: bool = True) -> Facts:
     """Ask for priority, memory that is not paged out, and (where given) cores, for this process and all its threads.
 
-    Returns what came of each, in words. To be called by a process that is an engine and nothing else, after its child
-    processes are started: later ones, as later threads, inherit the priority.
+    realtime: before all programs that have no real-time priority themselves, where the system grants it; else, and
+    where it does not, a high priority among them. Returns what came of each, in words. To be called by a process that
+    is an engine and nothing else. Later threads inherit it; later processes call `leave_realtime`.
     """
-    return {"priority": _tried(_raise_priority), "memory": _tried(_lock_memory), "cores": _tried(lambda: _pin(cores))}
+    return {
+        "priority": _tried(lambda: _before_all() if realtime and _realtime_granted() else _raise_priority()),
+        "memory": _tried(_lock_memory),
+        "cores": _tried(lambda: _pin(cores)),
+    }
+
+
+def leave_realtime() -> None:
+    """For a process that an engine may have started: only the engine itself runs before all others."""
+    if hasattr(os, "SCHED_RR") and os.sched_getscheduler(0) == os.SCHED_RR:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def calm_python() -> None:
@@ -64,6 +76,25 @@ def _tried(ask_for: Callable[[], str]) -> str:
         return ask_for()
     except (OSError, AttributeError, ValueError) as error:
         return f"not given: {error}"
+
+
+def _realtime_granted() -> bool:
+    """Whether this thread may have it. Not on a single core, where a busy engine would keep its own sources waiting."""
+    if not hasattr(os, "SCHED_RR") or os.cpu_count() == 1:
+        return False
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(REALTIME))
+    except PermissionError:
+        return False
+    return True
+
+
+def _before_all() -> str:
+    """Round robin among all threads that have the same real-time priority, the lowest that there is."""
+    for thread in _threads():
+        with suppress(ProcessLookupError):  # it has ended since
+            os.sched_setscheduler(thread, os.SCHED_RR, os.sched_param(REALTIME))
+    return f"real-time, round robin {REALTIME}"
 
 
 def _raise_priority() -> str:

@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
             recording(config, session, goes_on, folder) as recordings,
             obeying(engine, recordings, config.engine.accept_commands),
         ):
-            engine.facts_now["manners"] = ask_system(config.engine.cores)
+            engine.facts_now["manners"] = ask_system(config.engine.cores, config.engine.realtime)
             engine.start()
             if folder is not None:
                 (folder / "ready").write_text(config.engine.name, encoding="utf-8")
