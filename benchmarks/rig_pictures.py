@@ -135,9 +135,10 @@ def picture(text: str, path: Path) -> None:
 def write_streams(folder: Path) -> None:
     """The patient as recordings: `calibration`, `live`, `ecog_alone`, and speech that nobody hears."""
     save_folder(patient(0.0, CALIBRATION_S, 1), folder / "calibration")
-    live = patient(CALIBRATION_S, SESSION_S, 2)
-    save_folder(live, folder / "live")
-    save_folder(replace(live, streams={"ecog": live.streams["ecog"]}), folder / "ecog_alone")
+    save_folder(patient(CALIBRATION_S, SESSION_S, 2), folder / "live")
+    # Noise of its own: that of seed 2 happens to follow the sham's speech in G16, with nothing driven as well.
+    later = patient(CALIBRATION_S, SESSION_S, 4)
+    save_folder(replace(later, streams={"ecog": later.streams["ecog"]}), folder / "ecog_alone")
     other = patient(CALIBRATION_S + SESSION_S, SHAM_S, 3).streams["sound"].data[:, 0]
     wavfile.write(folder / "other-speech.wav", round(SOUND_HZ), other)
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from realtime.block import Block
 from realtime.commands.health import health, status_line
+from realtime.commands.window import open_monitor
 from realtime.telemetry import Telemetry
 
 
@@ -76,3 +77,11 @@ def test_health_before_there_is_a_score() -> None:
     text = "\n".join(printed(health(engine(None), 1.0), 80))
     assert "nothing predicted yet" in text
     assert "a score needs 30 s" in text
+
+
+def test_without_a_screen_a_line_says_where_the_window_can_be_had(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("realtime.commands.window.has_screen", lambda: False)
+    assert open_monitor("rig-2") is None
+    assert "no screen, so no window: corticast monitor --engine rig-2" in capsys.readouterr().err

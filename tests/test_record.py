@@ -170,7 +170,7 @@ def test_a_recorder_that_ends_is_told_in_one_line(fault: str, outlet: Outlet, tm
 
 
 def test_what_cannot_be_recorded_is_one_line(outlet: Outlet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"not every stream to record is there: wanted name 'nowhere'"):
+    with pytest.raises(UserError, match=r"not every stream to record is there: missing name 'nowhere'"):
         main_raising(tmp_path / "x.xdf", "--streams", "nowhere")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr("realtime.commands.record.SEARCH_S", 0.3)

@@ -115,6 +115,9 @@ def test_a_report_in_words_says_what_was_not_measured() -> None:
     assert "simulated patient, SHAM" in text
     assert "sound: delay not measured; ecog: 4 ms" in text
     assert "1 of 2 electrodes above chance (r > 0.100)" in text
+    report["scores"]["listening"]["electrodes"] = {f"contact {i} of the grid": 0.5 for i in range(10)}
+    (line,) = [line for line in as_text(report).splitlines() if "contact" in line]
+    assert line.count("0.500") == 10, "a line is not broken"
 
 
 # --- scrub -----------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ def test_the_verdict() -> None:
     assert status == 1
     assert "2 of 3 electrodes follow" in words
     assert "G1, G2" in words
+    assert "up to one sham of 20" in words
     assert verdict(rows(None, None))[0] == 1, "nothing scored is no proof of nothing"
 
 

@@ -86,7 +86,7 @@ def shown(report: Mapping[str, Any]) -> Group:
 def as_text(report: Mapping[str, Any]) -> str:
     """The same as plain text."""
     text = io.StringIO()
-    Console(width=100, file=text, markup=False).print(shown(report))
+    Console(width=100, file=text, markup=False).print(shown(report), soft_wrap=True)
     return text.getvalue()
 
 

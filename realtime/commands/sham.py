@@ -66,7 +66,8 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> tuple[int, str]:
     if follow:
         return 1, (
             f"SHAM: {len(follow)} of {len(known)} electrodes follow a sound that the patient did not hear: "
-            f"{', '.join(follow[:8])}. Look for a cable that carries the sound into the amplifier"
+            f"{', '.join(follow[:8])}. Run it once more: chance alone does this in up to one sham of "
+            f"{1 / FALSE_SHARE:.0f}. If they follow again, look for a cable that carries the sound into the amplifier"
         )
     return 0, f"SHAM: none of {len(known)} electrodes follows the sound that the patient did not hear, as it should be"
 

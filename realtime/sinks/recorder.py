@@ -115,9 +115,13 @@ class Recorder:
 
     def _why(self, lines: list[str], timeout_s: float) -> str:
         if _names_missing(lines):
-            wanted = "; ".join(str(query) for query in self.queries)
-            found = "; ".join(str(stream) for stream in find_streams(1.0)) or "none at all"
-            return f"not every stream to record is there: wanted {wanted}; found: {found}; start its program first"
+            there = find_streams(1.0)
+            missing = "; ".join(str(q) for q in self.queries if not any(q.matches(one) for one in there))
+            found = "; ".join(str(stream) for stream in there) or "none at all"
+            return (
+                f"not every stream to record is there: missing {missing or 'none any more'}; found: {found}; start its "
+                "program first, or leave it out"
+            )
         said = f"of {len(self.queries)} streams {self._started} did; the recorder's last words: {lines[-1]}"
         return f"the recording did not start within {timeout_s:g} s ({said}): try again"
 

@@ -111,6 +111,11 @@ class StreamQuery:
             raise UserError("a stream needs a name, a type or a source_id to be found by: give at least one")
         return " and ".join(terms)
 
+    def matches(self, stream: StreamFound) -> bool:
+        """Whether a stream is one that is meant."""
+        given = ((self.name, stream.name), (self.type, stream.type), (self.source_id, stream.source_id))
+        return all(wanted == found for wanted, found in given if wanted)
+
     def __str__(self) -> str:
         given = {"name": self.name, "type": self.type, "source_id": self.source_id}
         return ", ".join(f"{key} {value!r}" for key, value in given.items() if value)
