@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import mne
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 
 from encoders.analysis.epochs import BaselineMode, Rules, cut
 from encoders.analysis.phone_times import read_events
+from realtime.align import put_on_grid
 from realtime.cli import main
 from realtime.commands import wiring
 from realtime.errors import UserError
-from realtime.sources.recording import save_folder
+from realtime.signals import ecog_chain
+from realtime.sources.recording import save_folder, to_blocks
 from tests.oracles.segments import cut_by_hand
 from tests.rig import TABLE, small_model, small_recording
 
@@ -107,13 +110,21 @@ def test_through_files(rig: tuple[Path, Path, Path], tmp_path: Path, capsys: pyt
 
 def test_at_the_models_rows_a_second(rig: tuple[Path, Path, Path], tmp_path: Path) -> None:
     session, _, words = rig
-    model = small_model(tmp_path, small_recording(12.0, "s"), wiring.embedding_of(TABLE), row_rate_hz=100.0)
+    recording = small_recording(12.0, "s")
+    model = small_model(tmp_path, recording, wiring.embedding_of(TABLE), row_rate_hz=100.0)
     given_ = [str(session), "--model", str(model), "--channel", "stimulus"]
     assert main(["replay", *given_, "--fast", "--out", str(tmp_path / "rows.npz")]) == 0
     out = tmp_path / "words-epo.fif"
     assert main(["segments", *given_, "--events", str(words), "--out", str(out), "--baseline-mode", "none"]) == 0
     rows, observed = np.load(tmp_path / "rows.npz"), mne.read_epochs(out, verbose="ERROR")
     assert observed.info["sfreq"] == 100.0
+    ecog = to_blocks(recording.streams["ecog"])[0]
+    chain = ecog_chain(1000.0, 6, row_rate_hz=100.0, baseline=(np.full(6, 3.0), np.full(6, 0.7)))
+    by_chain = put_on_grid(chain.layer(replace(ecog, data=ecog.data[:, :6])), rows["times"], 100.0)
+    good = ~np.asarray(by_chain.extra["bad"], bool)
+    assert good.mean() > 0.9
+    np.testing.assert_array_equal(np.isfinite(rows["observed"]), good)
+    np.testing.assert_allclose(rows["observed"][good], by_chain.data[good], atol=1e-4)
     monkey = observed["label == 'monkey'"]
     at = float(monkey.metadata["onset_s"].iloc[0]) + monkey.times
     by_hand = [np.interp(at, rows["times"], rows["observed"][:, e]) for e in range(6)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoders.lstm_attention import LstmAttentionConfig, LstmAttentionStage
+from encoders.lstm_attention import LstmAttention, LstmAttentionConfig, LstmAttentionStage
 from encoders.ridge import LaggedRidge, RidgeConfig, fit_ridge
 from encoders.training import Aligned, FitConfig, fit, masked_loss, masked_r, score, split, train_lstm, winner
 from realtime.block import Floats, regular
@@ -82,7 +82,12 @@ def test_mixed_precision_learns_as_well(monkeypatch: pytest.MonkeyPatch) -> None
         types.append(predicted.dtype)
         return masked_loss(predicted, *given)
 
-    clip = torch.nn.utils.clip_grad_norm_
+    def noting_read(model: LstmAttention, hidden: torch.Tensor, *given: Any) -> Any:
+        types.append(hidden.dtype)
+        return read(model, hidden, *given)
+
+    clip, read = torch.nn.utils.clip_grad_norm_, LstmAttention.read
+    monkeypatch.setattr(LstmAttention, "read", noting_read)
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", noting_norm)
     monkeypatch.setattr("encoders.training.masked_loss", noting_type)
     stages = {}
@@ -91,7 +96,7 @@ def test_mixed_precision_learns_as_well(monkeypatch: pytest.MonkeyPatch) -> None
         stages[precision], _ = train_lstm(segments, [], ridge, config, lambda _share: None)
     assert len(norms) > 50
     assert np.isfinite(norms).all()
-    assert set(types) == {torch.float32}, "the loss was taken in less"
+    assert set(types) == {torch.float32}, "recurrence or loss in less"
     assert all(p.dtype == torch.float32 for p in stages["bfloat16"].model.parameters())
     full, mixed = (score(stage, [held_out]) for stage in stages.values())
     assert not np.array_equal(full, mixed), "nothing was mixed"
