@@ -58,3 +58,16 @@ def test_a_scorer_that_failed_says_so_and_holds_nobody_up(monkeypatch: pytest.Mo
         scorer.add_predicted(rows_50_hz(start, start + 5))
     scorer.finish(PATIENCE_S)
     assert scorer.dropped == 6 * 5
+
+
+def test_a_lost_row_is_bad_at_the_models_rate() -> None:
+    aligned: list[Block] = []
+    scorer = Scorer(aligned.append, lambda _score: None, row_rate_hz=100.0)
+    scorer.start()
+    rows = regular(np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32), 100.0)
+    for part in (rows.rows(0, 100), rows.rows(101, 200)):
+        scorer.add_observed(part)
+    scorer.add_predicted(rows)
+    scorer.finish(PATIENCE_S)
+    bad = np.concatenate([np.asarray(block.extra["bad"], bool) for block in aligned])
+    assert np.flatnonzero(bad.any(axis=1)).tolist() == [100]
