@@ -63,6 +63,23 @@ def test_each_patient_gets_a_model_with_the_common_trunk(fitted: Path) -> None:
     assert not np.array_equal(of_jane.baseline_median[:4], of_john.baseline_median)
 
 
+@pytest.mark.long
+def test_a_hundred_rows_a_second_of_each(fitted: Path, tmp_path: Path) -> None:
+    words = ["fit", "--config", fitted / "jane.toml", "--out", tmp_path, "--row-rate", "100"]
+    words += ["--patient", fitted / "jane", "--patient", fitted / "john.toml", fitted / "john"]
+    assert main([str(word) for word in words]) == 0
+    for name, electrodes in (("jane", 6), ("john", 4)):
+        model, header = load_model(tmp_path / f"{name}.safetensors")
+        assert header.row_rate_hz == 100.0
+        assert isinstance(model, LstmAttentionStage)
+        assert (len(header.electrodes), model.model.config.electrodes) == (electrodes, 2 * electrodes)
+        report = json.loads((tmp_path / f"{name}.json").read_text())
+        assert len(report["electrodes"]) == len(report["together"]["r_alone"]) == electrodes
+        heard = [str(fitted / name), "--model", str(tmp_path / f"{name}.safetensors"), "--channel", "stimulus"]
+        assert main(["replay", *heard, "--fast", "--out", str(tmp_path / "rows.npz")]) == 0
+        assert np.load(tmp_path / "rows.npz")["predicted"].shape[1] == electrodes
+
+
 def test_the_report_of_each_says_what_sharing_gained(fitted: Path) -> None:
     reports = {n: json.loads((fitted / "models" / f"{n}.json").read_text()) for n in ("jane", "john")}
     assert reports["jane"]["together"]["patients"] == reports["john"]["together"]["patients"]
