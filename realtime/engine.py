@@ -206,7 +206,7 @@ class Engine:
         Raises UserError where there is no model that could. What became of it is told in `status`.
         """
         if self.adapter is None:
-            if self._has_model:
+            if self.settings.row_rate_hz != ROW_RATE_HZ:
                 raise UserError(
                     f"adaptation needs a model of {ROW_RATE_HZ:g} rows a second, found one of "
                     f"{self.settings.row_rate_hz:g}: fit one without --row-rate"
