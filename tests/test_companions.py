@@ -80,7 +80,8 @@ def test_a_channel_that_is_not_there_is_told() -> None:
 
 @pytest.mark.parametrize(("newest_s", "late"), [(-np.inf, {}), (9.0, {}), (10.5, {"scored_rows": 25})])
 def test_rows_scored_before_a_late_marker_are_counted(newest_s: float, late: dict[str, int]) -> None:
-    engine: Any = SimpleNamespace(facts_now={}, timeline=Timeline(), scorer=SimpleNamespace(newest_s=newest_s))
+    scorer, settings = SimpleNamespace(newest_s=newest_s), SimpleNamespace(row_rate_hz=50.0)
+    engine: Any = SimpleNamespace(facts_now={}, timeline=Timeline(), scorer=scorer, settings=settings)
     event = {"event": "state", "state": "listening", "time_s": 10.0}
     assert Engine._with_state(engine, event) == {**event, **late}
     assert engine.facts_now["state"] == "listening"

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime.block import Block, Spec, regular
+from realtime.block import Block, Spec, bad_samples, regular
+from realtime.commands.ecog_plan import EcogPlan
+from realtime.commands.material import Calibration, prepare
 from realtime.commands.recorded_states import recorded_timeline
 from realtime.commands.session_report import scored
 from realtime.config import StatesTable
@@ -163,6 +165,23 @@ def test_the_live_score_of_listening_and_sham_is_the_offline_one() -> None:
     assert np.all(np.abs(sham_r) < 0.1)
     assert np.isfinite(sham_null)
     assert all(block.extra["listening"].shape == (len(block), 1) for block in aligned)
+
+
+def test_a_fit_learns_from_what_was_listened_to_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real ECoG chain; the embeddings, which know nothing of states, stand in."""
+    rng = np.random.default_rng(0)
+    stamps = np.arange(30_000) / 1000.0
+    ecog = RecordedStream(Spec("amp", 1000.0, ("G1", "G2", "G3")), rng.normal(0, 20, (30_000, 3)), stamps)
+    frames = regular(np.zeros((1500, 4), np.float32), 50.0)
+    monkeypatch.setattr("realtime.commands.material.embedded", lambda *_: [frames])
+    timeline = timeline_of([(8.0, "speaking"), (12.0, "listening"), (20.0, "sham")], {})
+    sound = RecordedStream(Spec("voice", 16_000.0, ("s",)), np.zeros((16, 1)), np.arange(16) / 16_000)
+    ours: Any = None  # no Whisper
+    (observed,) = prepare([Calibration(sound, ecog, timeline=timeline)], ours, EcogPlan()).observed[0]
+    learnt = ~bad_samples(observed)
+    heard = (observed.times < 8.0) | ((observed.times >= 12.5) & (observed.times < 20.0))
+    assert not learnt[~heard].any()
+    assert learnt[heard & (observed.times > 1.0)].mean() > 0.95
 
 
 def recorded(markers: dict[str, list[tuple[float, str]]], numbers: bool = False) -> Recording:
