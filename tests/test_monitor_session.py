@@ -81,6 +81,9 @@ def test_attention_over_the_session(shown: Any) -> None:
         assert label.toPlainText() == str(head + 1)
         lag = round(label.pos().x() / 20.0)
         assert label.pos().y() == pytest.approx(now.getData()[1][lag])
+    panel.draw(rows, session, 90.0)
+    assert not any(len(curve.getData()[0]) for curve in panel.curves), "no rows are not weights of 0"
+    assert not any(label.isVisible() for label in panel.labels)
     picture = panel.picture.image  # (seconds, lags)
     want = weights.reshape(40, 50, 2, 3).mean(axis=(1, 2))
     np.testing.assert_allclose(picture, want, atol=2e-2)  # a row at the edge of a second may fall to either side

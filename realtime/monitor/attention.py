@@ -58,7 +58,8 @@ class Attention:
             self._draw_session(rows.channels, session, now_s)
         for curves, values in ((self.curves, weights), (self.session_curves, over_all)):
             for curve, head in zip(curves, values, strict=True):
-                curve.setData(lags_ms, np.nan_to_num(head), connect="finite")
+                known = np.isfinite(head)  # none, where no row has come for MEAN_S
+                curve.setData(lags_ms[known], head[known])
         both = np.concatenate([weights, over_all])
         top = float(np.nanmax(both)) if np.isfinite(both).any() else 1.0
         self._item.setXRange(0.0, max(lags_ms[-1], LAG_MS), padding=0.01)
