@@ -93,6 +93,8 @@ class RidgeConfig:
     weights smooth. window_frames: SD of the candidate lag windows (see `lag_windows`). alphas: penalties tried.
     folds: contiguous blocks of the cross-validation. gap_frames: rows purged between two of them.
     imputations: rounds of exact masking, each replacing bad targets by what the last one predicts there.
+    moments: for each frame that targets hold, the electrodes of each in turn. What is chosen for an electrode at the
+    first is taken for all: moments chosen apart would be drawn as a zigzag.
     """
 
     components: int = 80
@@ -104,6 +106,7 @@ class RidgeConfig:
     folds: int = 5
     gap_frames: int = 70
     imputations: int = 4
+    moments: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +164,9 @@ def fit_design(
     x -= x_mean
     y = np.where(good, y - y_mean, np.float32(0))
     with threadpool_limits(limits=1, user_api="blas"):  # more spin while another process holds a core
-        choice = _choose(x, y, windows, config) if choice is None else choice
+        if choice is None:
+            first = _choose(x, y[:, : y.shape[1] // config.moments], windows, config)
+            choice = RidgeChoice(np.tile(first.window, config.moments), np.tile(first.alpha, config.moments))
         coefficients = _solve(x, y, good, windows, choice, config.imputations)
     offset = _masked_mean(y - x @ coefficients, good)
     intercept = np.where(good.any(axis=0), y_mean + offset - x_mean @ coefficients, 0)

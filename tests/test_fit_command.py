@@ -235,6 +235,9 @@ def test_a_hundred_rows_a_second_through_fit_evaluate_and_replay(
     found, rows = json.loads(scores.read_text()), np.load(rows_file)
     assert found["minutes"] == pytest.approx(SECONDS / 60, abs=0.02)
     np.testing.assert_allclose(np.diff(rows["times"]), 0.01, atol=1e-6)
+    predicted = rows["predicted"]
+    between = (predicted[:-2:2] + predicted[2::2]) / 2
+    assert np.all(np.std(predicted[1:-1:2] - between, axis=0) < 0.1 * predicted.std(axis=0)), "a zigzag"
     for e, row in enumerate(found["electrodes"]):
         good = np.isfinite(rows["observed"][:, e])
         assert row["r"] == pytest.approx(np.corrcoef(rows["predicted"][good, e], rows["observed"][good, e])[0, 1])

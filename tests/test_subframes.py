@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoders.ridge import RidgeConfig
+from encoders.ridge import LaggedRidge, RidgeConfig
 from encoders.training import FitConfig, fit, masked_r
 from realtime.block import Block, Floats, regular
-from realtime.commands.fitting import of_electrodes
+from realtime.commands.fitting import at_row_rate, of_electrodes
 from realtime.commands.material import Material, aligned
 from realtime.errors import UserError
 from realtime.signals import ecog_chain
@@ -111,6 +111,23 @@ def test_rows_are_those_of_models_of_single_offsets(row_rate_hz: float) -> None:
     r = of_electrodes(result, row_rate_hz).validation["ridge"]
     assert r.shape == (2,)
     assert np.all(r > 0.95 * best)
+
+
+def test_moments_of_a_frame_share_what_is_chosen_for_an_electrode() -> None:
+    """Noise alone: what is chosen is chance, and another at each moment where each chooses for itself."""
+    found = material(200.0)
+    (observed,) = found.observed[0]
+    noise = np.random.default_rng(5).standard_normal(observed.data.shape).astype(np.float32)
+    noisy = replace(found, observed=([replace(observed, data=noise)],)).segments(0.0)
+    apart, shared = (fit(noisy, at_row_rate(SMALL, hz)).model for hz in (50.0, 200.0))
+    assert isinstance(apart, LaggedRidge)
+    assert isinstance(shared, LaggedRidge)
+    assert apart.choice is not None
+    assert shared.choice is not None
+    for one in (shared.choice.window, shared.choice.alpha):
+        assert np.array_equal(one.reshape(4, 2), np.tile(one[:2], (4, 1)))
+    assert np.array_equal(shared.choice.window[:2], apart.choice.window[:2])
+    assert not np.array_equal(shared.choice.window, apart.choice.window), "the example proves nothing"
 
 
 def test_what_happens_within_a_frame_needs_more_rows() -> None:

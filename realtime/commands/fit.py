@@ -23,7 +23,7 @@ from realtime.commands.causality import cost_of_causality
 from realtime.commands.claims import add_keep_option, claimed_of, contaminated_names, keeps, tell_of_reference
 from realtime.commands.console import machine_facts, say, working
 from realtime.commands.fit_report import fit_content, fit_page
-from realtime.commands.fitting import fit_material, is_simulated, recording_facts
+from realtime.commands.fitting import at_row_rate, fit_material, is_simulated, recording_facts
 from realtime.commands.judging import Judgement, excluded, horizons, judge
 from realtime.commands.material import Calibration, prepare
 from realtime.commands.options import file_to_write, horizon, place_to_write
@@ -158,7 +158,7 @@ def fit_and_judge(
     clock = time.perf_counter()
     material = prepare(calibrations, embedding, plan)
     seconds = {"embed": time.perf_counter() - clock}
-    fit_config = FitConfig(seed=options.seed, device=options.device)
+    fit_config = at_row_rate(FitConfig(seed=options.seed, device=options.device), plan.row_rate_hz)
     curve = horizons(material, embedding, fit_config) if options.horizon is None or not options.quick else None
     fit_config = _with_horizon(fit_config, options.horizon, curve)
     result, header = fit_material(material, embedding, plan, fit_config, facts)

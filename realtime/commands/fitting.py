@@ -21,6 +21,7 @@ from realtime.subframes import mean_over_offsets, per_frame
 
 __all__ = [
     "Calibration",
+    "at_row_rate",
     "fit_material",
     "fit_recordings",
     "header_of",
@@ -57,6 +58,11 @@ def fit_material(
         result = fit(segments, config, lambda _what, share: progress(share))
     result = of_electrodes(result, plan.row_rate_hz)
     return result, header_of(result, segments, material, embedding, plan, config, training_facts)
+
+
+def at_row_rate(config: FitConfig, row_rate_hz: float) -> FitConfig:
+    """The same for models of so many rows a second."""
+    return replace(config, ridge=replace(config.ridge, moments=per_frame(row_rate_hz)))
 
 
 def of_electrodes(result: FitResult, row_rate_hz: float) -> FitResult:

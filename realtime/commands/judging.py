@@ -87,7 +87,7 @@ def horizons(material: Material, embedding: wiring.Embedding, config: FitConfig)
     with working("r against horizon"):
         now = [aligned(span, [0.0], material.row_rate_hz) for span in spans]
         ahead = [aligned(span, HORIZONS_S, material.row_rate_hz) for span in spans]
-        return horizon_curve(now, ahead, HORIZONS_S, config.ridge, gap_rows(embedding, config))
+        return horizon_curve(now, ahead, HORIZONS_S, replace(config.ridge, moments=1), gap_rows(embedding, config))
 
 
 def gap_rows(embedding: wiring.Embedding, config: FitConfig) -> int:
