@@ -213,9 +213,9 @@ def test_a_real_patient_goes_through(recordings: Path, tmp_path: Path, capsys: p
     source = recordings / "holdgraf"
     paths = holdgraf(tmp_path / "sentences", source)
     with (source / "electrodes.csv").open(newline="", encoding="utf-8") as file:
-        places = [(one["name"], one["x_2d"], one["y_2d"], "Pixels") for one in csv.DictReader(file)]
+        places = [(one["name"], one["x_2d"], one["y_2d"], 0, "Pixels") for one in csv.DictReader(file)]
     with (tmp_path / "places.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("channel", "x", "y", "system"), *places])
+        csv.writer(file).writerows([("channel", "x", "y", "z", "system"), *places])
     out = tmp_path / "out"
     command = ["analyze", *paths, "--high-gamma", "hfa", "--out", str(out), "--whisper", "tiny.en"]
     command += ["--montage", str(tmp_path / "places.csv")]

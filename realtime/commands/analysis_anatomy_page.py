@@ -115,23 +115,23 @@ def _map(report: Report, patient: str, where: Result, values: Doubles, title: st
         return
     figure = new_figure(6.5, 4.6)
     axes = figure.subplots()
-    flat = _flat(position)
+    flat, labels = _flat(position)
     axes.plot(*flat[placed & ~shown].T, "o", mfc="none", color="#bbbbbb", ms=8)
     picture = axes.scatter(flat[shown, 0], flat[shown, 1], c=values[shown], s=70, cmap="viridis")
     axes.set_title(patient)
-    label_places(axes, where.facts["system"], ("x", "y") if position.shape[1] == 2 else ("first axis", "second axis"))
+    label_places(axes, where.facts["system"], labels)
     figure.colorbar(picture, label=unit)
     report.add_figure(figure, f"{title} at the electrodes' places ({patient}); empty circles: nothing to show.")
 
 
-def _flat(position: Doubles) -> Doubles:
-    """Places in the plane that they spread most in, their own axes where there are two."""
-    if position.shape[1] == 2:
-        return position
+def _flat(position: Doubles) -> tuple[Doubles, tuple[str, str]]:
+    """Places in the plane that they spread most in, x and y where they lie in it already; and the axes' names."""
+    if position.shape[1] == 2 or np.nanmax(position[:, 2]) == np.nanmin(position[:, 2]):
+        return position[:, :2], ("x", "y")
     centred = position - np.nanmean(position, axis=0)
     _, _, axes = np.linalg.svd(np.nan_to_num(centred), full_matrices=False)
     flat: Doubles = centred @ axes[:2].T
-    return flat
+    return flat, ("first axis", "second axis")
 
 
 def _glass(report: Report, patient: str, xyz: Doubles, values: Doubles, title: str, unit: str) -> bool:
