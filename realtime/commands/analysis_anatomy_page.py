@@ -115,7 +115,7 @@ def _map(report: Report, patient: str, where: Result, values: Doubles, title: st
         return
     figure = new_figure(6.5, 4.6)
     axes = figure.subplots()
-    flat, labels = _flat(position)
+    flat, labels = flat_places(position)
     axes.plot(*flat[placed & ~shown].T, "o", mfc="none", color="#bbbbbb", ms=8)
     picture = axes.scatter(flat[shown, 0], flat[shown, 1], c=values[shown], s=70, cmap="viridis")
     axes.set_title(patient)
@@ -124,7 +124,7 @@ def _map(report: Report, patient: str, where: Result, values: Doubles, title: st
     report.add_figure(figure, f"{title} at the electrodes' places ({patient}); empty circles: nothing to show.")
 
 
-def _flat(position: Doubles) -> tuple[Doubles, tuple[str, str]]:
+def flat_places(position: Doubles) -> tuple[Doubles, tuple[str, str]]:
     """Places in the plane that they spread most in, x and y where they lie in it already; and the axes' names."""
     if position.shape[1] == 2 or np.nanmax(position[:, 2]) == np.nanmin(position[:, 2]):
         return position[:, :2], ("x", "y")

@@ -1,4 +1,4 @@
-"""Decoder layers in the report: among what is held against the truth, and on the maps of the anatomy."""
+"""Pages of the analysis: decoder layers against the truth and on maps; the units and axes of maps."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from realtime.commands.analysis_anatomy_page import quantities
+from realtime.commands.analysis_anatomy_page import flat_places, quantities
 from realtime.commands.analysis_decoder import DECODERS
 from realtime.commands.analysis_decoder_page import draw_decoder
+from realtime.commands.analysis_page import label_places
 from realtime.commands.analysis_setup import Truth
 from realtime.commands.analysis_store import Result
-from realtime.commands.report import Report
+from realtime.commands.report import Report, new_figure
 
 NAMES = ["A1", "A2", "A3", "A4"]
 KINDS = ["layer", "phone", "undriven", "dead"]
@@ -51,3 +52,23 @@ def test_that_no_decoder_layer_drives_a_simulated_electrode_is_said() -> None:
         report = Report("a", {})
         draw_decoder(report, FACTS, ARRAYS, NAMES, "tiny", known)
         assert ("Of 2 electrodes that nothing drives 1 are said to follow one" in report.html()) == said
+
+
+def test_places_on_a_picture_are_pixels_counted_from_its_top() -> None:
+    for system, unit in (("Pixels", "pixels"), ("MNI152NLin2009aSym", "mm"), ("", "mm")):
+        axes = new_figure().subplots()
+        label_places(axes, system)
+        assert (axes.get_xlabel(), axes.get_ylabel()) == (f"x ({unit})", f"y ({unit})")
+        assert axes.yaxis_inverted() == (unit == "pixels")
+
+
+def test_a_map_keeps_the_axes_of_a_plane_and_finds_those_of_a_tilted_one() -> None:
+    plane = np.array([[0.0, 0.0, 3.0], [40.0, 0.0, 3.0], [40.0, 10.0, 3.0], [np.nan] * 3])
+    flat, labels = flat_places(plane)
+    assert labels == ("x", "y")
+    np.testing.assert_array_equal(flat, plane[:, :2])
+    tilted = plane[:3] @ np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+    flat, labels = flat_places(tilted)
+    assert labels == ("first axis", "second axis")
+    apart = [np.linalg.norm(x[:, None] - x, axis=2) for x in (flat, plane[:3])]
+    np.testing.assert_allclose(*apart, atol=1e-9)
