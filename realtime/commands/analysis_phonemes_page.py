@@ -112,11 +112,13 @@ def _f_ratios(report: Report, arrays: Any, names: list[str], order: npt.NDArray[
     axes = figure.subplots()
     half = 1e3 * (F_LAGS_S[1] - F_LAGS_S[0]) / 2
     extent = (1e3 * F_LAGS_S[0] - half, 1e3 * F_LAGS_S[-1] + half, len(order) - 0.5, -0.5)
-    picture = axes.imshow(arrays["f_ratio"][:, order].T, aspect="auto", extent=extent, cmap="viridis", vmin=0)
+    f = arrays["f_ratio"][:, order].T
+    most = float(np.nanpercentile(f, 99))  # else one electrode darkens all others
+    picture = axes.imshow(f, aspect="auto", extent=extent, cmap="viridis", vmin=0, vmax=most)
     axes.axvline(0, color="w", lw=1)
     axes.set_yticks(range(len(order)), [names[e] for e in order], fontsize=6)
     axes.set(xlabel="time after the phone's onset (ms)", ylabel="electrode")
-    figure.colorbar(picture, label="F over phones")
+    figure.colorbar(picture, label="F over phones", extend="max")
     report.add_figure(figure, "F-ratio of the response over phones, at each time after their onset.")
 
 
