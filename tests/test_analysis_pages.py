@@ -70,5 +70,5 @@ def test_a_map_keeps_the_axes_of_a_plane_and_finds_those_of_a_tilted_one() -> No
     tilted = plane[:3] @ np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
     flat, labels = flat_places(tilted)
     assert labels == ("first axis", "second axis")
-    apart = [np.linalg.norm(x[:, None] - x, axis=2) for x in (flat, plane[:3])]
-    np.testing.assert_allclose(*apart, atol=1e-9)
+    found, true = (np.linalg.norm(x[:, None] - x, axis=2) for x in (flat, plane[:3]))
+    np.testing.assert_allclose(found, true, atol=1e-9)
