@@ -34,9 +34,13 @@ def ask_system(cores: tuple[int, ...] = (), realtime: bool = True) -> Facts:
 
 
 def leave_realtime() -> None:
-    """For a process that an engine may have started: only the engine itself runs before all others."""
-    if hasattr(os, "SCHED_RR") and os.sched_getscheduler(0) == os.SCHED_RR:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    """For an engine that has ended, and a process that an engine may have started: only a live one runs before all."""
+    if not hasattr(os, "SCHED_RR"):
+        return
+    for thread in _threads():
+        with suppress(ProcessLookupError):  # it has ended since
+            if os.sched_getscheduler(thread) == os.SCHED_RR:
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
 
 
 def calm_python() -> None:

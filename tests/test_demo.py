@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ def test_a_small_demo_finds_the_driven_electrodes(tmp_path: Path, monkeypatch: p
     assert "SIMULATED" in capsys.readouterr().out.upper()
     dead = [e for e in report["electrodes"] if e["kind"] == "dead"]
     assert [e["r"] for e in dead] == [None]
+    if hasattr(os, "SCHED_RR"):
+        assert os.sched_getscheduler(0) != os.SCHED_RR, "the engine's priority outlives it"
 
 
 @pytest.mark.long

@@ -15,7 +15,7 @@ from realtime import manners
 
 ASK = """
 import json, os, subprocess, sys, threading
-from realtime.manners import ask_system
+from realtime.manners import ask_system, leave_realtime
 done = threading.Event()
 
 def rest():
@@ -32,6 +32,8 @@ cores = {{tuple(sorted(os.sched_getaffinity(thread))) for thread in threads}}
 assert len(threads) > 2 and len(niceness) == len(cores) == len(policies) == 1, "threads are left out"
 leave = "import os; from realtime.manners import leave_realtime; leave_realtime(); print(os.sched_getscheduler(0))"
 child = int(subprocess.run([sys.executable, "-c", leave], capture_output=True, check=True).stdout)
+leave_realtime()
+assert os.SCHED_RR not in {{os.sched_getscheduler(thread) for thread in threads}}, "threads stay before all others"
 print(json.dumps([told, niceness.pop(), policies.pop(), cores.pop(), int(locked), child]))
 done.set()
 """

@@ -27,7 +27,7 @@ from realtime.commands.session import Session, open_session
 from realtime.commands.window import open_monitor
 from realtime.config import Config
 from realtime.errors import UserError
-from realtime.manners import ask_system
+from realtime.manners import ask_system, leave_realtime
 
 LINE_EVERY_S = 5.0
 
@@ -69,6 +69,7 @@ def run_demo(
                 _watch(session, recordings, replay, seconds)
         finally:
             session.engine.stop()
+            leave_realtime()
             recordings.end()
     finally:
         _end(replay)

@@ -22,7 +22,7 @@ from realtime.commands.search import StreamSearch
 from realtime.commands.window import open_monitor
 from realtime.config import Config, checked, load_config
 from realtime.errors import UserError
-from realtime.manners import ask_system
+from realtime.manners import ask_system, leave_realtime
 from realtime.sinks.recording_status import require_free
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
                 passed = _watch(session, recordings, options.seconds)
             finally:
                 engine.stop()
+                leave_realtime()
                 log.finish(engine, passed)
     finally:
         if window is not None:
