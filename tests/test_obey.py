@@ -19,6 +19,7 @@ from realtime.engine import Engine, EngineSettings
 from realtime.monitor.commands import Commander, open_outlet
 from realtime.repair import Repair
 from realtime.sinks.recorder import Recorder
+from realtime.sinks.recording_status import read_status
 from realtime.sources.lsl import StreamQuery, local_clock
 from realtime.sources.recording import load_recording
 from realtime.stage import Chain
@@ -123,6 +124,11 @@ def test_a_recording_that_an_operator_began_outlives_the_engine(tmp_path: Path) 
             commander.send("marker", "marker", text="one")
             said.until("marker: one")
             until(lambda: b"\x01\x03one" in _bytes(tmp_path), "the marker is on the disk")  # its length, then itself
+            (recording,) = tmp_path.glob("obey-engine-*.xdf")
+            status = read_status(recording)
+            assert status is not None
+            for pid in (status.pid, status.recorder_pid):
+                assert os.sched_getscheduler(pid) == os.SCHED_OTHER, "only the engine runs before all others"
             engine, *_standing_by = children(process.pid)
             os.kill(engine, signal.SIGKILL)
             said.until("the recording obey-engine-")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from realtime.errors import UserError
+from realtime.manners import leave_realtime
 from realtime.sinks.recorder import Recorder
 from realtime.sinks.recording_status import MODULE, Status, is_alive, read_status, status_file, write_status
 from realtime.sources.lsl import StreamQuery
@@ -141,6 +142,7 @@ def _finish(path: Path, recorder: Recorder, status: Status) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
+    leave_realtime()  # an engine may have started it, and the recorder takes its priority from here
     path, engine, wanted = arguments
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
