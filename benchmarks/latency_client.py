@@ -1,7 +1,7 @@
 """The outside client of the latency benchmark: notes when rows arrive, and believes the engine nothing else.
 
 It reads the engine's outlets and the sound stream itself, in whose second channel it finds the number of the sample
-that the engine called its first.
+that the engine called its first. It asks the system for the engine's priority, as a program that closes a loop would.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.processes import stop_with_parent, tell
 from realtime.block import Floats, Times
 from realtime.errors import UserError
+from realtime.manners import ask_system
 from realtime.sources.lsl import LslInlet, Network, Reader, StreamQuery, local_clock
 
 POLL_S = 0.1
@@ -151,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--wait", type=float, default=180.0, metavar="S", help="for the engine's first row")
     parser.add_argument("--out", type=Path, required=True, help=".npz")
     options = parser.parse_args(arguments)
+    ask_system()
     stop = stop_with_parent()
     polled = Polled(options.engine, options.sound)
     _poll_until(polled, stop, lambda: polled.listening, 30.0, "the sound stream did not appear")

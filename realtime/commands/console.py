@@ -33,6 +33,11 @@ def say(text: str) -> None:
     console.print(text, highlight=False, soft_wrap=True)
 
 
+def titled(words: str, simulated: bool) -> str:
+    """A table's title, which says of a simulated patient that it is one."""
+    return f"simulated patient: {words}" if simulated else words
+
+
 def has_screen() -> bool:
     """Whether a window could open here."""
     if os.environ.get("QT_QPA_PLATFORM") == "offscreen":

@@ -19,7 +19,7 @@ from encoders.scores import Scores, number, score_predictions
 from realtime.block import Block, Floats, Mask, Times
 from realtime.commands import figures, wiring
 from realtime.commands.claims import add_keep_option, claimed_of, contaminated_names, keeps
-from realtime.commands.console import machine_facts, say, working
+from realtime.commands.console import machine_facts, say, titled, working
 from realtime.commands.fit_report import KINDS
 from realtime.commands.material import Calibration
 from realtime.commands.options import channel, file_to_write
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         source = find_repeats(np.concatenate(spectrograms), FRAME_RATE_HZ)
         ceiling = noise_ceiling(observed, bad, rows_of_frames(source, count), header.row_rate_hz)
     rows = _with_known(scores.rows(header.electrodes), header, ceiling, claimed)
-    Console(markup=False).print(score_table(rows))
+    Console(markup=False).print(score_table(rows, titled("predicted against observed", _simulated(header))))
     content = {
         "simulated": _simulated(header),
         "recordings": facts,
@@ -182,9 +182,9 @@ def _page(
     return page
 
 
-def score_table(rows: list[dict[str, Any]]) -> Table:
+def score_table(rows: list[dict[str, Any]], title: str) -> Table:
     """Electrodes, the best first, with what chance reaches."""
-    table = Table("electrode", "r", "null p95", "p (FDR)")
+    table = Table("electrode", "r", "null p95", "p (FDR)", title=title)
     for row in sorted(rows, key=lambda row: -2.0 if row["r"] is None else row["r"], reverse=True):
         numbers = (row[key] for key in ("r", "null_p95", "p_fdr"))
         name = row["name"] if row.get("claimed", True) else f"{row['name']} (records the sound)"

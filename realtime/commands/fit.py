@@ -21,7 +21,7 @@ from realtime.block import Mask
 from realtime.commands import together, wiring
 from realtime.commands.causality import cost_of_causality
 from realtime.commands.claims import add_keep_option, claimed_of, contaminated_names, keeps, tell_of_reference
-from realtime.commands.console import machine_facts, say, working
+from realtime.commands.console import machine_facts, say, titled, working
 from realtime.commands.fit_report import fit_content, fit_page
 from realtime.commands.fitting import at_row_rate, fit_material, is_simulated, recording_facts
 from realtime.commands.judging import Judgement, excluded, horizons, judge
@@ -202,7 +202,9 @@ def _table(fitted: Fitted) -> Table:
         judged = {"r": scores.r, "null p95": scores.null_p95, "p (FDR)": scores.p_fdr}
         others = {name: r for name, r in fitted.judgement.baselines.items() if name != kind}
         columns, key = {**judged, **others}, "r"
-    table = Table("electrode", *columns, title=f"the model: {kind}; rows that it was not fitted to")
+    words = f"the model: {kind}; rows that it was not fitted to"
+    title = titled(words, bool(fitted.header.training.get("simulated")))
+    table = Table("electrode", *columns, title=title)
     claimed = fitted.judgement.claimed if fitted.judgement is not None else np.ones(len(names), np.bool_)
     for e in np.argsort(-np.nan_to_num(columns[key], nan=-1.0)):
         name = names[e] if claimed[e] else f"{names[e]} (records the sound)"

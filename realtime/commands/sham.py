@@ -14,7 +14,7 @@ from scipy.io import wavfile
 
 from realtime.block import Block, Spec
 from realtime.commands.choose import pick_stream, sound_by_rate
-from realtime.commands.console import say, working
+from realtime.commands.console import say, titled, working
 from realtime.commands.evaluate import score_rows, score_table
 from realtime.commands.options import channel, seconds
 from realtime.commands.session import Session, open_session
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     if not aligned:
         raise UserError("nothing was predicted: look with corticast check whether the ECoG stream sends")
     rows = score_rows(aligned, settings.electrodes, settings.row_rate_hz)
-    Console(markup=False).print(score_table(rows))
+    Console(markup=False).print(score_table(rows, titled("sham", bool(settings.facts["simulated"]))))
     status, words = verdict(rows)
     say(words)
     return status

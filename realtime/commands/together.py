@@ -24,7 +24,7 @@ from encoders.whisper import pick_device
 from realtime.block import Mask
 from realtime.commands import wiring
 from realtime.commands.claims import claimed_of, contaminated_names, keeps
-from realtime.commands.console import machine_facts, say, working
+from realtime.commands.console import machine_facts, say, titled, working
 from realtime.commands.fit_report import KINDS, fit_content, fit_page
 from realtime.commands.fitting import at_row_rate, header_of, is_simulated, of_electrodes, recording_facts, rounded
 from realtime.commands.judging import excluded
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     alone = {} if options.quick else {name: _alone(name, segments[name], config, rate_hz) for name in patients}
     seconds["evaluate"] = time.perf_counter() - clock - seconds["embed"] - seconds["fit"]
     rows = _rows(claimed, results, alone)
-    Console(markup=False).print(_table(rows))
+    Console(markup=False).print(_table(rows, any(is_simulated(one.calibrations) for one in patients.values())))
     if options.quick:
         return 0
     for name, one in patients.items():
@@ -209,8 +209,9 @@ def _rows(claimed: Mapping[str, Mask], together: Mapping[str, FitResult], alone:
     return rows
 
 
-def _table(rows: Rows) -> Table:
-    table = Table(*rows[0], title="mean r on validation rows, of each patient's electrodes")
+def _table(rows: Rows, simulated: bool) -> Table:
+    title = titled("mean r on validation rows, of each patient's electrodes", simulated)
+    table = Table(*rows[0], title=title)
     for row in rows:
         table.add_row(*(_cell(name, value) for name, value in row.items()))
     return table
