@@ -33,6 +33,11 @@ def ask_system(cores: tuple[int, ...] = (), realtime: bool = True) -> Facts:
     }
 
 
+def knows_realtime() -> bool:
+    """Whether there is such a priority. Not on a single core, where a busy engine would keep its own sources waiting."""
+    return hasattr(os, "SCHED_RR") and os.cpu_count() != 1
+
+
 def leave_realtime() -> None:
     """For an engine that has ended, and a process that an engine may have started: only a live one runs before all."""
     if not hasattr(os, "SCHED_RR"):
@@ -83,8 +88,8 @@ def _tried(ask_for: Callable[[], str]) -> str:
 
 
 def _realtime_granted() -> bool:
-    """Whether this thread may have it. Not on a single core, where a busy engine would keep its own sources waiting."""
-    if not hasattr(os, "SCHED_RR") or os.cpu_count() == 1:
+    """Whether this thread may have it."""
+    if not knows_realtime():
         return False
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(REALTIME))

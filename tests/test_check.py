@@ -45,12 +45,13 @@ def test_faults_are_found_and_the_rest_is_well(
     assert found["flat electrodes"][1:4] == ["!", "flat electrodes", "1: A2"]
     assert "list them in [ecog] bad" in found["flat electrodes"][4]
     assert found["mains hum at 50 Hz"][3] == "1: A5"
-    wrong = [name for name, cells in found.items() if cells[1] == "!"]
+    wrong = [name for name, cells in found.items() if cells[1] == "!" and name != "priority"]
     assert [name for name in wrong if not name.startswith("stream ")] == ["flat electrodes", "mains hum at 50 Hz"]
     assert "2 channels" in found[f"stream {prefix} sound"][3]
     assert found[f"{prefix} ecog: loss"][3] == "0 lost, 0 skipped"
     assert found["sound level"][3].split(" dBFS")[0] in map(str, range(-45, -10))
     assert "no model" in found["latency"][3]
+    assert (found["priority"][1] == "ok") == found["priority"][3].startswith("real-time")
 
 
 def test_the_rate_is_that_of_the_time_in_which_rows_came() -> None:

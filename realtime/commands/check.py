@@ -21,6 +21,7 @@ from realtime.commands.session import Session, open_session
 from realtime.config import Config, load_config
 from realtime.delay import NOT_MEASURED
 from realtime.lane import Lane, Step
+from realtime.manners import ask_system, knows_realtime, leave_realtime
 from realtime.pick import channel_number
 
 SECONDS = 10.0
@@ -51,9 +52,11 @@ def run(options: argparse.Namespace) -> int:
     """Exit status 0 where all is well, 1 where something needs attention."""
     config = load_config(options.config)
     session = open_session(config)
+    manners = ask_system(config.engine.cores, config.engine.realtime)
     with _Listening(session) as heard:
         session.engine.failed.wait(options.seconds)
-    findings = [*_findings(config, session, heard)]
+    leave_realtime()
+    findings = [*_findings(config, session, heard), _priority(config, manners["priority"])]
     table = Table("", "what", "found", "what to do")
     for finding in findings:
         table.add_row(
@@ -206,3 +209,9 @@ def _latency(session: Session) -> Finding:
     return Finding(
         "latency", found, p99 < block_ms, "close other programs, or choose a longer block or smaller Whisper"
     )
+
+
+def _priority(config: Config, given: str) -> Finding:
+    wanted = config.engine.realtime and knows_realtime()
+    advice = "allow rtprio 1 in /etc/security/limits.d (docs/latency.md), or other programs make the engine wait"
+    return Finding("priority", given, not wanted or given.startswith("real-time"), advice)
