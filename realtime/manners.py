@@ -34,7 +34,7 @@ def ask_system(cores: tuple[int, ...] = (), realtime: bool = True) -> Facts:
 
 
 def knows_realtime() -> bool:
-    """Whether there is such a priority. Not on a single core, where a busy engine would keep its own sources waiting."""
+    """Whether it exists here. Not on a single core, where a busy engine would keep its own sources waiting."""
     return hasattr(os, "SCHED_RR") and os.cpu_count() != 1
 
 
