@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.latency_case import random_ridge, speech
 from benchmarks.latency_figures import distribution
-from realtime.block import Block, Spec, regular
+from realtime.block import ROW_RATE_HZ, Block, Spec, regular
 from realtime.commands.console import machine_facts, say
 from realtime.commands.options import file_to_write
 from realtime.commands.wiring import embedding_of, sound_lane
@@ -29,7 +29,6 @@ from realtime.config import WhisperTable
 from realtime.errors import UserError
 from realtime.lane import Step
 from realtime.sinks.lsl import Outlet
-from realtime.sinks.results import ROW_RATE_HZ
 from realtime.telemetry import TELEMETRY, Telemetry, telemetry_rows
 
 RATE_HZ = 16000.0

@@ -13,8 +13,7 @@ from scipy.stats import theilslopes
 
 from benchmarks.latency_figures import distribution
 from benchmarks.latency_source import BEAT_HZ
-from realtime.block import Times
-from realtime.sinks.results import ROW_RATE_HZ
+from realtime.block import ROW_RATE_HZ, Times
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 LANES = ("sound", "ecog")

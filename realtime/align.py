@@ -6,10 +6,9 @@ from collections import deque
 
 import numpy as np
 
-from realtime.block import Array, Block, Times, bad_samples, concat
+from realtime.block import ROW_RATE_HZ, Array, Block, Times, bad_samples, concat
 from realtime.errors import UserError
 
-ROW_RATE_HZ = 50.0
 GAP_ROWS = 1.5  # neighbours further apart than this have a gap between them
 CARRIED = ("fitted", "adapted", "components")  # of the predictions' extra, for a model that adapts
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from realtime.block import Block, Mask, bad_samples
+from realtime.block import ROW_RATE_HZ, Block, Mask, bad_samples
 from realtime.envelope import envelope_delay_s as measured_delay_s
 from realtime.envelope import ring_s
 from realtime.errors import UserError
@@ -59,7 +59,7 @@ class BandPower:
         rate_hz: float,
         low_hz: float,
         high_hz: float,
-        row_rate_hz: float = 50.0,
+        row_rate_hz: float = ROW_RATE_HZ,
         envelope_delay_s: float | None = None,
         guard_s: float | None = None,
         window_rows: int = 1,

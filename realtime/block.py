@@ -14,6 +14,8 @@ Floats = npt.NDArray[np.floating]
 Times = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
+ROW_RATE_HZ = 50.0  # of predicted and observed rows, where a model says no other
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:

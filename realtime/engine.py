@@ -13,7 +13,7 @@ import numpy as np
 from realtime import manners
 from realtime.adapting import Adapter, Adaptive
 from realtime.audio import sound_level_db
-from realtime.block import Block, Floats
+from realtime.block import ROW_RATE_HZ, Block, Floats
 from realtime.carried import Pace, StateFolder
 from realtime.errors import UserError
 from realtime.lane import Lane, Publish, Step, marked
@@ -22,7 +22,7 @@ from realtime.rig_watch import RigWatch
 from realtime.score import score_words
 from realtime.scoring import Scorer
 from realtime.silence import Silence
-from realtime.sinks.results import ROW_RATE_HZ, Results
+from realtime.sinks.results import Results
 from realtime.sources.pump import Event, Inlet
 from realtime.spectrum import SpectrumWatch, spectrum_bins
 from realtime.stage import Chain

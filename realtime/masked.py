@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from realtime.block import Block, bad_samples
+from realtime.block import ROW_RATE_HZ, Block, bad_samples
 
 Counts = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
@@ -30,7 +30,7 @@ class Masked:
     For one thread. rows, masked: so far, in all.
     """
 
-    def __init__(self, electrodes: int, row_rate_hz: float = 50.0) -> None:
+    def __init__(self, electrodes: int, row_rate_hz: float = ROW_RATE_HZ) -> None:
         self.rows = 0
         self.masked: Counts = np.zeros(electrodes, np.int64)
         self._per_minute = round(MINUTE_S * row_rate_hz)

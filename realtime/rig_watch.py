@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from realtime.bipolar import Bipolar
+from realtime.block import ROW_RATE_HZ
 from realtime.contamination import Contamination, ContaminationResult
 from realtime.contamination_watch import ContaminationWatch
 from realtime.lane import Lane, Step
@@ -39,7 +40,7 @@ class RigWatch:
         facts: dict[str, Any],
         known: Sequence[str] = (),
         on_contaminated: Callable[[tuple[str, ...]], None] = lambda _names: None,
-        row_rate_hz: float = 50.0,
+        row_rate_hz: float = ROW_RATE_HZ,
     ):
         self.minutes: deque[MaskedMinute] = deque(maxlen=MINUTES)
         self.masked = Masked(len(electrodes), row_rate_hz)

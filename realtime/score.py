@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from realtime.block import Block, Mask, Times
+from realtime.block import ROW_RATE_HZ, Block, Mask, Times
 
 Doubles = npt.NDArray[np.float64]
 
@@ -63,7 +63,7 @@ class Score:
 
     def __init__(
         self,
-        row_rate_hz: float = 50.0,
+        row_rate_hz: float = ROW_RATE_HZ,
         window_s: float = 60.0,
         enough_s: float = 30.0,
         null_from_s: float = NULL_FROM_S,

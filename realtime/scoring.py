@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from realtime.adapting import Adapter
-from realtime.align import ROW_RATE_HZ, Aligner
-from realtime.block import Block, Mask, bad_samples
+from realtime.align import Aligner
+from realtime.block import ROW_RATE_HZ, Block, Mask, bad_samples
 from realtime.carried import Pace, ScoreRest, StateFolder
 from realtime.score import Score, ScoreState
 from realtime.states import LISTENING, SHAM, Timeline

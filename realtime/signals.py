@@ -10,7 +10,7 @@ import numpy.typing as npt
 from realtime.artefacts import Artefacts
 from realtime.band_power import EPSILON_UV2, BandPower, check_band
 from realtime.bipolar import Bipolar
-from realtime.block import Block, bad_samples
+from realtime.block import ROW_RATE_HZ, Block, bad_samples
 from realtime.envelope import envelope_delay_s, ring_s
 from realtime.errors import UserError
 from realtime.filters import Notch, band_pass
@@ -75,7 +75,7 @@ def ecog_chain(
     *,
     mains_hz: float = 50.0,
     band_hz: tuple[float, float] = (70.0, 150.0),
-    row_rate_hz: float = 50.0,
+    row_rate_hz: float = ROW_RATE_HZ,
     groups: Sequence[Sequence[int]] | None = None,
     bad_channels: Sequence[int] = (),
     pairs: Sequence[tuple[int, int]] | None = None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from realtime.block import Block, Floats, Mask, bad_samples
+from realtime.block import ROW_RATE_HZ, Block, Floats, Mask, bad_samples
 
 Values = npt.NDArray[np.float64]
 
@@ -61,7 +61,7 @@ class ZScore:
         median: npt.ArrayLike | None = None,
         mad: npt.ArrayLike | None = None,
         collect_s: float = 60.0,
-        row_rate_hz: float = 50.0,
+        row_rate_hz: float = ROW_RATE_HZ,
     ) -> None:
         if (median is None) != (mad is None):
             raise ValueError("a baseline is a median and a MAD: found one of them, give both or neither")

@@ -10,13 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from realtime.block import Block, Floats, Spec, Times
+from realtime.block import ROW_RATE_HZ, Block, Floats, Spec, Times
 from realtime.messages import with_message
 from realtime.sinks.lsl import Outlet
 from realtime.sources.pump import Event
 from realtime.telemetry import TELEMETRY
 
-ROW_RATE_HZ = 50.0  # where a model says no other
 SOUND_ROW_HZ = 50.0
 MELS = 80
 
