@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from realtime.commands.analysis_anatomy_page import flat_places, quantities
 from realtime.commands.analysis_decoder import DECODERS
 from realtime.commands.analysis_decoder_page import draw_decoder
+from realtime.commands.analysis_depths_page import NO_REGION, draw_depths
 from realtime.commands.analysis_page import label_places
 from realtime.commands.analysis_setup import Truth
 from realtime.commands.analysis_store import Result
@@ -72,3 +74,43 @@ def test_a_map_keeps_the_axes_of_a_plane_and_finds_those_of_a_tilted_one() -> No
     assert labels == ("first axis", "second axis")
     found, true = (np.linalg.norm(x[:, None] - x, axis=2) for x in (flat, plane[:3]))
     np.testing.assert_allclose(found, true, atol=1e-9)
+
+
+def depths_of(found: dict[tuple[str, str], Result], of_file: dict[str, dict[str, str]]) -> dict[Any, Any]:
+    """Electrodes, early, middle, late by patient and `of`, as numbers.csv has them."""
+    report = Report("a", {})
+    counted: dict[Any, dict[str, Any]] = {}
+    for row in draw_depths(found, of_file, report):
+        counted.setdefault((row["patient"], row["of"]), {})[row["quantity"]] = row["value"]
+    assert ("Early, middle and late layers by region" in report.html()) == bool(counted)
+    return counted
+
+
+def test_depths_are_counted_by_the_anatomys_regions() -> None:
+    """Four layers: 1 and 2 early, 3 middle, 4 late. The fourth electrode follows none, the fifth has no region."""
+    names = ["A1", "A2", "A3", "A4", "A5"]
+    facts = {"electrodes": names, "families": [["tiny", "offline", [1, 2, 3, 4]], ["tiny", "untrained", [1, 2, 3, 4]]]}
+    r = np.array([[0.2, 0.5, 0.1, 0.0, 0.1], [0.1, 0.1, 0.1, 0.0, 0.1], [0.1, 0.1, 0.3, 0.0, 0.1], [0, 0, 0, 0, 0.4]])
+    arrays = {"p_fdr": np.array([0.01, 0.05, 0.01, 0.06, 0.01]), "tiny offline/r": r}
+    arrays["tiny offline/best"] = np.array([1, 1, 3, 4, 4])
+    layers = Result(facts, arrays)
+    anatomy = Result({"electrodes": names, "regions": ["STG", "STG", "STG", "MTG", ""]})
+    of_file = {"p": dict.fromkeys(names, "file")}
+    stg = {"electrodes": 3, "early": 2, "middle": 1, "late": 0, "mean best r": pytest.approx((0.2 + 0.5 + 0.3) / 3)}
+    nowhere = {"electrodes": 1, "early": 0, "middle": 0, "late": 1, "mean best r": pytest.approx(0.4)}
+    assert depths_of({("p", "layers"): layers, ("p", "anatomy"): anatomy}, of_file) == {
+        ("p", "tiny offline, STG"): stg,
+        ("p", f"tiny offline, {NO_REGION}"): nowhere,
+    }
+    unplaced = Result({"electrodes": names, "too_little": "no positions"})
+    for found in ({("p", "layers"): layers}, {("p", "layers"): layers, ("p", "anatomy"): unplaced}):
+        ((key, counts),) = depths_of(found, of_file).items()
+        assert key == ("p", "tiny offline, file")
+        assert (counts["early"], counts["middle"], counts["late"]) == (2, 1, 1)
+    both = {("p", "layers"): layers, ("p", "anatomy"): anatomy, ("q", "layers"): layers}
+    found_in_both = depths_of(both, {"q": {"A1": "STG", "A5": "STG"}})
+    assert found_in_both["all", "tiny offline, STG"]["early"] == 3
+    assert found_in_both["all", "tiny offline, STG"]["late"] == 1
+    assert found_in_both["all", f"tiny offline, {NO_REGION}"]["electrodes"] == 3
+    none = Result(facts, {**arrays, "p_fdr": np.full(5, np.nan)})
+    assert depths_of({("p", "layers"): none}, of_file) == {}

@@ -107,18 +107,36 @@ def test_phonemes_of_a_simulated_patient(session: Path, tmp_path: Path, capsys: 
     capsys.readouterr()
 
 
+def montage_and_atlas(folder: Path, session: Path) -> list[str]:
+    """Options for places in MNI space whose atlas of two halves calls them otherwise than the table does."""
+    nibabel = pytest.importorskip("nibabel")
+    image = np.ones((10, 10, 10), np.int16)
+    image[5:] = 2
+    nibabel.save(nibabel.Nifti1Image(image, np.diag([10.0, 10.0, 10.0, 1.0])), folder / "halves.nii.gz")
+    (folder / "halves.csv").write_text("number,name\n1,atlas left\n2,atlas right\n")
+    names = [one["name"] for one in json.loads((session / "truth.json").read_text())]
+    rows = [(name, 20 * (i % 4), 20 * (i // 4), 5, "MNI152", "region of the file") for i, name in enumerate(names)]
+    with (folder / "montage.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("channel", "x", "y", "z", "system", "region"), *rows])
+    return ["--montage", str(folder / "montage.csv"), "--atlas", str(folder / "halves.nii.gz")]
+
+
 @pytest.mark.long
 def test_layers_and_time_of_a_simulated_patient(session: Path, tmp_path: Path) -> None:
     """All parts by tiny.en; interrupted between two fits, the sweep goes on where it was."""
     out = tmp_path / "out"
     command = ["analyze", str(session / "session"), "--high-gamma", "gamma", "--out", str(out), "--whisper", "tiny.en"]
-    command += ["--parts", "layers,time", "--epochs", "1", "--workers", "1", "--truth", str(session / "truth.json")]
+    command += ["--parts", "layers,time,anatomy", "--epochs", "1", "--workers", "1"]
+    command += ["--truth", str(session / "truth.json"), *montage_and_atlas(tmp_path, session)]
     assert main(command) == 0
     found = numbers(out)
+    counts = [found["layers", "electrodes", f"tiny.en offline, atlas {side}"][""] for side in ("left", "right")]
+    p = found["layers", "p_fdr", "any trained layer"]
+    assert sum(map(int, counts)) == sum(value != "" and float(value) <= 0.05 for value in p.values()) > 0
+    assert not any("of the file" in of for _, _, of in found)
     for layer in (1, 2, 3, 4):
         for hearing in ("offline", "causal", "untrained"):
             assert len(found["layers", "r", f"tiny.en {hearing} layer {layer}"]) == 16
-    p = found["layers", "p_fdr", "any trained layer"]
     driven = {one["name"]: one["kind"] for one in json.loads((session / "truth.json").read_text())}
     for name, value in p.items():
         if driven[name] in ("undriven", "dead"):

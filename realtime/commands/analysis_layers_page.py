@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from encoders.analysis.layers import DEPTHS, confusion, depth_of
+from encoders.analysis.layers import confusion
 from realtime.commands.analysis_decoder_page import draw_decoder
 from realtime.commands.analysis_page import draw_profiles, told
 from realtime.commands.analysis_setup import Setup, Truth
@@ -39,7 +39,6 @@ def draw(patient: str, result: Result, setup: Setup, report: Report) -> Rows:
         _profiles(report, arrays, encodes, model, layers)
         _heat(report, arrays, encodes, names, model, layers)
         _peaks(report, arrays, encodes, model, layers)
-        _regions(report, arrays, encodes, names, model, len(layers), setup.regions)
         if setup.truth:
             _against_truth(report, arrays, names, model, layers, setup.truth)
         report.add_table(_electrodes(arrays, names, model), f"Electrodes, Whisper {model}", folded=True)
@@ -96,23 +95,6 @@ def _peaks(report: Report, arrays: Any, encodes: Any, model: str, layers: tuple[
         f"Best layers, offline and causal. The causal best layer lies {np.mean(moved):+.2f} layers from the offline "
         f"one on average; it is the same at {np.mean(moved == 0):.0%} of the electrodes.",
     )
-
-
-def _regions(
-    report: Report, arrays: Any, encodes: Any, names: list[str], model: str, count: int, regions: dict[str, str]
-) -> None:
-    depth = [depth_of(int(best), count) if best else "" for best in arrays[f"{model} offline/best"]]
-    rows = []
-    for region in sorted({regions.get(name, "") for name in names}):
-        mine = [e for e, name in enumerate(names) if regions.get(name, "") == region and encodes[e]]
-        if mine:
-            counts = {name: sum(depth[e] == name for e in mine) for name in DEPTHS}
-            r = float(np.mean([np.nanmax(arrays[f"{model} offline/r"][:, e]) for e in mine]))
-            rows.append(
-                {"region": region or "all (no regions known)", "electrodes": len(mine), **counts, "mean best r": r}
-            )
-    if rows:
-        report.add_table(rows, f"Best offline layer by region: thirds of the {count} layers of Whisper {model}.")
 
 
 def _against_truth(

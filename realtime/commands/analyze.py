@@ -16,6 +16,7 @@ from realtime.commands import (
     analysis_anatomy_page,
     analysis_attention,
     analysis_attention_page,
+    analysis_depths_page,
     analysis_layers,
     analysis_layers_page,
     analysis_phonemes,
@@ -167,6 +168,7 @@ def run(options: argparse.Namespace) -> int:
             rows += draw(patient.name, result, placed, report)
             if "too_little" in result.facts:
                 say(f"{patient.name}, {part}: too little data: {result.facts['too_little']}")
+    rows += analysis_depths_page.draw_depths(found, {one.name: one.regions for one in patients}, report)
     if "anatomy" in options.parts:
         rows += analysis_anatomy_page.draw_together(found, report)
     with working("writing the report"):
