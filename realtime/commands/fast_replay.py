@@ -28,7 +28,7 @@ def run_fast(recording: Recording, options: argparse.Namespace) -> int:
     ecog = pick_stream(recording, "ecog", options.ecog, ecog_of(header))
     sound = pick_stream(recording, "sound", options.sound, sound_by_rate)
     with working("loading Whisper"):
-        embedding = wiring.embedding_for(header)
+        embedding = wiring.embedding_for(header, file=options.whisper_file)
     sound, ecog = later(sound.for_lane("sound"), ecog.for_lane("ecog"), options.start)
     began = time.monotonic()
     with working(f"predicting {options.recording.name}") as progress:

@@ -99,6 +99,7 @@ def header_of(
         delays={"sound": material.calibrations[0].delay_s, "ecog": plan.delay_s},
         training={
             **training_report(result, segments, config),
+            **({"whisper_file": embedding.whisper.file.name} if embedding.whisper.file else {}),
             "lag_ms": rounded(1e3 * best_lags(profile, config.horizon_s), 1),
             **(training_facts or {}),
         },

@@ -50,3 +50,13 @@ def place_to_write(text: str) -> Path:
     if not path.absolute().parent.is_dir():
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a name in a folder that exists")
     return path
+
+
+def add_whisper_option(parser: argparse._ActionsContainer) -> None:
+    """--whisper-file, for commands that take a model."""
+    parser.add_argument(
+        "--whisper-file",
+        type=Path,
+        metavar="FILE",
+        help="weights that the model was fitted to, where they are a file of your own, such as a distilled student",
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from realtime.commands.choose import ecog_by_rate, pick_stream, sound_by_rate
 from realtime.commands.console import console, say, working
-from realtime.commands.options import channel, file_to_write, seconds
+from realtime.commands.options import add_whisper_option, channel, file_to_write, seconds
 from realtime.errors import UserError
 from realtime.sources import replay
 from realtime.sources.recording import FORMATS, RecordedStream, Recording, load_recording
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fast.add_argument("--model", type=Path, help="the fitted .safetensors file that predicts")
     fast.add_argument("--out", type=file_to_write, metavar="FILE.npz", help="where predictions are written")
     fast.add_argument("--channel", type=channel, default=0, help="label or number of the sound's channel (default: 0)")
+    add_whisper_option(fast)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -123,8 +124,8 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.fast and options.loop:
         raise UserError("--fast goes through the recording once: leave out --loop")
-    if not options.fast and (options.model is not None or options.out is not None):
-        raise UserError("--model and --out belong to --fast: add it, or leave them out")
+    if not options.fast and (options.model or options.out or options.whisper_file):
+        raise UserError("--model, --whisper-file and --out belong to --fast: add it, or leave them out")
     if options.out is not None and options.out.suffix != ".npz":
         raise UserError(f"--out: found {str(options.out)!r}, expected a name that ends in .npz")
 

@@ -19,7 +19,7 @@ from realtime.commands import wiring
 from realtime.commands.claims import add_keep_option, keeps
 from realtime.commands.console import say, working
 from realtime.commands.evaluate import joined_rows
-from realtime.commands.options import channel, file_to_write
+from realtime.commands.options import add_whisper_option, channel, file_to_write
 from realtime.commands.predicting import predict_recording, recorded_for
 from realtime.commands.segments_file import Event, require_mne, write_epochs
 from realtime.errors import UserError
@@ -75,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--channel", type=channel, default=0, help="label or number of the sound's channel (default: 0)"
     )
+    add_whisper_option(parser)
     add_keep_option(parser)
 
 
@@ -105,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
         tuple(options.window), tuple(options.baseline), options.baseline_mode, options.bad_share, header.row_rate_hz
     )
     with working("loading Whisper"):
-        embedding = wiring.embedding_for(header)
+        embedding = wiring.embedding_for(header, file=options.whisper_file)
     found = []
     for path in options.recordings:
         recorded = recorded_for(header, path, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,19 +77,23 @@ def embedding(whisper: LoadedWhisper, settings: StreamingSettings, device: str =
     return Embedding(whisper, settings, whisper_stages(encoder, settings), encoder.width)
 
 
-def embedding_for(header: ModelHeader, table: WhisperTable | None = None) -> Embedding:
-    """The Whisper that a model was fitted to. Raises UserError where its weights, or the table, say otherwise."""
+def embedding_for(header: ModelHeader, table: WhisperTable | None = None, file: Path | None = None) -> Embedding:
+    """The Whisper that a model was fitted to: of its own hash, wherever that is found.
+
+    file: of its weights, else the table's. Raises UserError where they cannot be had, or the file or the table say
+    otherwise.
+    """
     facts = dict(header.whisper)
     name, sha256 = facts.pop("name"), facts.pop("sha256")
     settings = StreamingSettings(**{"silence_ms": 0.0, **facts})  # a model file of before knows of none
     if table is not None:
         _check_table(table, name, settings)
-    whisper = load_whisper(name, table.file if table else None)
-    if whisper.sha256 != sha256:
-        raise UserError(
-            f"the model was fitted to Whisper {name!r} with sha256 {sha256[:12]}, but these weights have "
-            f"{whisper.sha256[:12]}; use the same weights or fit anew"
-        )
+        file = file or table.file
+    try:
+        whisper = load_whisper(name, file, sha256)
+    except UserError as error:
+        known = header.training.get("whisper_file")
+        raise UserError(f"the model was fitted to {f'{known}, ' if known else ''}Whisper {name!r}: {error}") from None
     return embedding(whisper, settings, table.device if table else "auto")
 
 
