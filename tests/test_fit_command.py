@@ -284,6 +284,25 @@ def test_a_rate_that_frames_do_not_divide_is_refused(tmp_path: Path, capsys: Any
     assert "--row-rate: invalid choice: 75.0 (choose from 50.0, 100.0, 200.0)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "given", "told"),
+    [
+        ("fit", "--out patient.json", "--out patient.json: expected a name that ends in .safetensors"),
+        ("fit", "--out patient", "--out patient: expected a name that ends in .safetensors"),
+        ("fit", "--out m.safetensors --json ./m.safetensors", "--json m.safetensors is the file of --out, too"),
+        ("fit", "--out m.safetensors --report m.safetensors", "--report m.safetensors is the file of --out, too"),
+        ("fit", "--out m.safetensors --json m.html", "--json m.html is the file of --report, too"),
+        ("evaluate", "--model m.safetensors --json m.safetensors", "--json m.safetensors is the file of --model, too"),
+    ],
+)
+def test_no_report_overwrites_the_model(
+    command: str, given: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([command, "calibration", *given.split()]) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_too_little_is_told(tmp_path: Path, capsys: Any) -> None:
     save_folder(small_recording(8.0, "fit"), tmp_path / "short")
     (tmp_path / "rig.toml").write_text(CONFIG)

@@ -22,7 +22,7 @@ from realtime.commands.claims import add_keep_option, claimed_of, contaminated_n
 from realtime.commands.console import machine_facts, say, titled, working
 from realtime.commands.fit_report import KINDS
 from realtime.commands.material import Calibration
-from realtime.commands.options import add_whisper_option, channel, file_to_write
+from realtime.commands.options import add_whisper_option, channel, file_to_write, refuse_one_file_twice
 from realtime.commands.predicting import one_timeline, predict_recording, recorded_for
 from realtime.commands.report import Report
 from realtime.delay import delays_in_words
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    refuse_one_file_twice({"--model": options.model, "--report": options.report, "--json": options.json})
     model, header = load_model(options.model)
     count = per_frame(header.row_rate_hz)
     with working("loading Whisper"):

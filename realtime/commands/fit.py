@@ -26,7 +26,7 @@ from realtime.commands.fit_report import fit_content, fit_page
 from realtime.commands.fitting import at_row_rate, fit_material, is_simulated, recording_facts
 from realtime.commands.judging import Judgement, excluded, horizons, judge
 from realtime.commands.material import Calibration, prepare
-from realtime.commands.options import file_to_write, horizon, place_to_write
+from realtime.commands.options import file_to_write, horizon, place_to_write, refuse_one_file_twice
 from realtime.commands.recorded import add_stream_options, both_streams
 from realtime.config import EcogTable, WhisperTable, load_config
 from realtime.delay import delays_in_words
@@ -129,13 +129,14 @@ def run(options: argparse.Namespace) -> int:
     content["machine"] = machine_facts()
     if fitted.acausal:
         content["acausal"] = fitted.acausal
+    files = _reports(options)
     if not options.quick or options.json:
-        path = options.json or options.out.with_suffix(".json")
-        path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=1, allow_nan=False)
+        files["--json"].write_text(text + "\n", encoding="utf-8")
     if not options.quick or options.report:
         page = fit_page(content, fitted.result, fitted.curve, fitted.judgement, options.out.name)
-        page.write(options.report or options.out.with_suffix(".html"))
-        say(f"wrote {options.report or options.out.with_suffix('.html')}: open it in a browser")
+        page.write(files["--report"])
+        say(f"wrote {files['--report']}: open it in a browser")
     return 0
 
 
@@ -144,6 +145,20 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("found no recording, expected at least one: corticast fit RECORDING... --out MODEL")
     if options.out.is_dir():
         raise UserError(f"--out {options.out} is a folder, expected the name of a file: give the model one in it")
+    if options.out.suffix != ".safetensors":
+        raise UserError(
+            f"--out {options.out}: expected a name that ends in .safetensors; the report gets the same name with .html "
+            "and .json"
+        )
+    refuse_one_file_twice({"--out": options.out, **_reports(options)})
+
+
+def _reports(options: argparse.Namespace) -> dict[str, Path]:
+    """Where the page and its figures go."""
+    return {
+        "--report": options.report or options.out.with_suffix(".html"),
+        "--json": options.json or options.out.with_suffix(".json"),
+    }
 
 
 def fit_and_judge(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Mapping
 from pathlib import Path
+
+from realtime.errors import UserError
 
 
 def seconds(text: str) -> float:
@@ -50,6 +53,16 @@ def place_to_write(text: str) -> Path:
     if not path.absolute().parent.is_dir():
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a name in a folder that exists")
     return path
+
+
+def refuse_one_file_twice(files: Mapping[str, Path | None]) -> None:
+    """files: by the option that names each. Raises UserError where two are one, which the later would overwrite."""
+    seen: dict[Path, str] = {}
+    for option, path in files.items():
+        if path is not None:
+            other = seen.setdefault(path.resolve(), option)
+            if other != option:
+                raise UserError(f"{option} {path} is the file of {other}, too: give it another name")
 
 
 def add_whisper_option(parser: argparse._ActionsContainer) -> None:
