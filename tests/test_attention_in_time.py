@@ -15,6 +15,7 @@ from encoders.analysis.attention import PLANTED_LAGS_S, groups_of, listen, plant
 from encoders.analysis.attention_peaks import NEAR_ROWS, coincidence, event_rows, peaks_of, received
 from encoders.analysis.lagged import Fold, Heard, folds_of
 from encoders.analysis.phone_events import Speech
+from encoders.analysis.time_models import fit_lstm_fold
 from encoders.training import masked_r
 from realtime.block import regular
 from tests.test_lstm_attention import embeddings, some_stage
@@ -91,7 +92,8 @@ def test_planted_lags_are_recovered() -> None:
     nothing = Heard((rows,), np.zeros((rows, 1), np.float32), np.zeros((rows, 1), bool))
     heard = planted(features, nothing, PLANTED_LAGS_S, 0.6)
     fold = folds_of(heard)[0]
-    found = listen(features, heard, fold, epochs=6)
+    stage = fit_lstm_fold("lstm_attention", features, heard, fold, epochs=6)
+    found = listen(stage, features, heard, fold)
     good = np.ones((len(fold.test), len(PLANTED_LAGS_S)), bool)
     r = np.stack([masked_r(one, heard.observed[fold.test], good) for one in found.predicted])
     groups = groups_of(found.weights.shape[2])

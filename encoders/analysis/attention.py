@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from encoders.analysis.fits import fitted
 from encoders.analysis.lagged import Fold, Heard, folds_of
 from encoders.analysis.sweep import Cell, load_heard
-from encoders.analysis.time_models import fit_lstm_fold
 from encoders.archive import atomic
 from encoders.lstm_attention import FRAME_RATE_HZ, LstmAttentionStage
 from encoders.projection import fit_projection
@@ -40,9 +40,8 @@ class Listening:
     weights: Floats
 
 
-def listen(features: Floats, heard: Heard, fold: Fold, epochs: int) -> Listening:
-    """Fit an LSTM with attention to the training rows of a fold and see what it listens to in the test rows."""
-    stage = fit_lstm_fold("lstm_attention", features, heard, fold, epochs)
+def listen(stage: LstmAttentionStage, features: Floats, heard: Heard, fold: Fold) -> Listening:
+    """What an LSTM with attention, fitted to the training rows of a fold, listens to in the test rows."""
     runs = _runs(features, heard, fold)
     told = [_test(stage, run, past) for run, past in runs]
     weights = np.concatenate([block.extra["attention"] for block in told])
@@ -114,13 +113,12 @@ def planted(features: Floats, heard: Heard, lags_s: Doubles, r: float, seed: int
 
 
 def listen_cell(cell: Cell) -> None:
-    """`listen` as a cell of a sweep: writes predicted and weights to its .npz. kind: `attention`, or `planted` for
-    simulated electrodes with PLANTED_LAGS_S."""
+    """`listen` as a cell of a sweep: writes predicted and weights to its .npz."""
     heard = load_heard(cell.heard)
+    fold = folds_of(heard, cell.config)[cell.fold]
+    heard = heard.electrodes(*cell.electrodes)
     features = np.load(cell.features, allow_pickle=False).astype(np.float32)
-    if cell.kind == "planted":
-        heard = planted(features, heard, PLANTED_LAGS_S, PLANTED_R)
-    found = listen(features, heard, folds_of(heard, cell.config)[cell.fold], cell.epochs)
+    found = listen(fitted(cell, features, heard, fold), features, heard, fold)
     with atomic(cell.out) as aside, aside.open("wb") as file:
         np.savez(file, predicted=found.predicted.astype(np.float16), weights=found.weights.astype(np.float16))
 

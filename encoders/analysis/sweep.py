@@ -21,7 +21,7 @@ from encoders.ridge import RidgeConfig
 from realtime.block import Floats
 from realtime.errors import UserError
 
-VERSION = 1  # of what a cell computes
+VERSION = 1  # of what a cell computes and its LSTM learns
 TIME_MODELS = ("instantaneous", "lagged", "lstm", "lstm_attention")
 Solve = Callable[["Cell"], None]
 Tell = Callable[[float], None]
@@ -31,7 +31,7 @@ Tell = Callable[[float], None]
 class Cell:
     """One fit. name: patient, model, electrodes and fold, for people. features: .npy (rows, D). heard: .npz of
     `save_heard`. electrodes: (start, stop). kind: `lagged`, or one of TIME_MODELS. out: where the
-    predictions (test rows, electrodes) go, .npy."""
+    predictions (test rows, electrodes) go, .npy. fit: where an LSTM goes, once it is fitted, .safetensors."""
 
     name: str
     features: Path
@@ -42,6 +42,7 @@ class Cell:
     config: RidgeConfig
     epochs: int
     out: Path
+    fit: Path
 
 
 def make_cell(
@@ -54,11 +55,16 @@ def make_cell(
     kind: str = "lagged",
     config: RidgeConfig = LAGGED,
     epochs: int = 0,
+    fits: Path | None = None,
 ) -> Cell:
-    """A cell whose result's name follows from what goes in: features and heard are named by their content."""
+    """A cell whose files' names follow from what goes in: features and heard are named by their content.
+
+    folder: of its result. fits: of its LSTM, by default the same folder; other cells with the same fit may share it.
+    """
     text = repr((VERSION, features.name, heard.name, electrodes, fold, kind, asdict(config), epochs))
-    out = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npy"
-    return Cell(name, features, heard, electrodes, fold, kind, config, epochs, out)
+    stem = hashlib.sha256(text.encode()).hexdigest()[:24]
+    out, fit = folder / f"{stem}.npy", (fits or folder) / f"{stem}.safetensors"
+    return Cell(name, features, heard, electrodes, fold, kind, config, epochs, out, fit)
 
 
 def save_heard(path: Path, heard: Heard) -> None:
@@ -84,9 +90,10 @@ def solve_cell(cell: Cell) -> None:
     elif cell.kind == "instantaneous":
         predicted = predict_fold(features, heard, fold, instantaneous(cell.config))
     else:
-        from encoders.analysis.time_models import predict_lstm_fold  # torch takes seconds to load
+        from encoders.analysis.fits import fitted  # torch takes seconds to load
+        from encoders.analysis.time_models import predict_test_rows
 
-        predicted = predict_lstm_fold(cell.kind, features, heard, fold, cell.epochs)
+        predicted = predict_test_rows(fitted(cell, features, heard, fold), features, heard, fold)
     with atomic(cell.out) as aside, aside.open("wb") as file:
         np.save(file, predicted, allow_pickle=False)
 

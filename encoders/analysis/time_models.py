@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -18,22 +17,12 @@ ATTENTION_S = 0.5
 VALIDATION = 0.15  # of the training rows, which choose the number of epochs
 
 
-def predict_lstm_fold(
-    kind: str, features: Floats, heard: Heard, fold: Fold, epochs: int, tell: Callable[[float], None] | None = None
-) -> Floats:
-    """Predictions (test rows, electrodes) float32 of `lstm` or `lstm_attention`.
+def fit_lstm_fold(kind: str, features: Floats, heard: Heard, fold: Fold, epochs: int) -> LstmAttentionStage:
+    """An `lstm` or `lstm_attention` that learnt the training rows of a fold, with one thread.
 
     Both carry a linear path from the present frame alone, so that what they gain over it is time; `lstm` attends to
     nothing but the present frame.
     """
-    stage = fit_lstm_fold(kind, features, heard, fold, epochs, tell)
-    return _test(stage.layer, features, heard, fold)
-
-
-def fit_lstm_fold(
-    kind: str, features: Floats, heard: Heard, fold: Fold, epochs: int, tell: Callable[[float], None] | None = None
-) -> LstmAttentionStage:
-    """The model that `predict_lstm_fold` predicts with; what it learns, it learns with one thread."""
     if kind not in ("lstm", "lstm_attention"):
         raise ValueError(f"unknown kind of model {kind!r}")
     threads = torch.get_num_threads()
@@ -47,7 +36,7 @@ def fit_lstm_fold(
         ridge = fit_ridge(
             [s.embeddings for s in learnt], [s.observed for s in learnt], [s.bad for s in learnt], one_frame
         )
-        return train_lstm(learnt, held_out, ridge, config, tell or (lambda _share: None))[0]
+        return train_lstm(learnt, held_out, ridge, config, lambda _share: None)[0]
     finally:
         torch.set_num_threads(threads)
 
@@ -75,11 +64,11 @@ def _split(runs: list[Aligned]) -> tuple[list[Aligned], list[Aligned]]:
     return [part for part in learnt if len(part) >= 100], [run.rows(cut, len(run))]
 
 
-def _test(layer: Callable[..., object], features: Floats, heard: Heard, fold: Fold) -> Floats:
-    """Predictions for the test rows, each segment's from its own beginning, so that the LSTM has its past."""
+def predict_test_rows(stage: LstmAttentionStage, features: Floats, heard: Heard, fold: Fold) -> Floats:
+    """(test rows, electrodes) float32, each segment from its own beginning, so that the LSTM has its past."""
     edges = np.cumsum([0, *heard.segments])
     predicted = np.concatenate(
-        [layer(regular(features[a:b], FRAME_RATE_HZ)).data for a, b in itertools.pairwise(edges)]  # type: ignore[attr-defined]
+        [stage.layer(regular(features[a:b], FRAME_RATE_HZ)).data for a, b in itertools.pairwise(edges)]
     )
     wanted: Floats = predicted[fold.test]
     return wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,15 +50,16 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
         one = heard(segments)
         family = Family(whisper.name, "causal", (layer,))
         features = features_of(family, segments, {whisper.name: whisper}, setup.streaming, store)[layer]
-        cells = _cells(patient, one, features, setup, store)
-        with working(f"{patient.name}: {len(cells)} fits of attention") as progress:
+        with working(f"{patient.name}: simulated electrodes with known lags"):
+            true = planted(np.load(features, allow_pickle=False).astype(np.float32), one, PLANTED_LAGS_S, PLANTED_R)
+        cells = _cells(patient, one, true, features, setup, store)
+        with working(f"{patient.name}: what {len(cells)} fits of attention listen to") as progress:
             failed = run_cells(cells, setup.workers, setup.scheduler, progress, listen_cell)
         if failed:
             return Result({**facts, "failed": failed})
         with working(f"{patient.name}: what masking each lag costs") as progress:
             lags = load_listening(cells[0]).weights.shape[2]
             groups = groups_of(lags)
-            true = planted(np.load(features, allow_pickle=False).astype(np.float32), one, PLANTED_LAGS_S, PLANTED_R)
             known = _costs(cells[-1:], true, len(groups))
             progress(0.4)
             found = _costs(cells[:-1], one, len(groups))
@@ -85,16 +87,16 @@ def _spoken(patient: Patient) -> tuple[list[Speech | None], list[Any]]:
     return speech, [phones.words if phones else [] for phones, _ in pairs]
 
 
-def _cells(patient: Patient, one: Heard, features: Any, setup: Setup, store: Store) -> list[Cell]:
-    """One for each fold, and last one for the planted lags."""
-    observed, folder = observed_file(one, store), store.cells(f"attention {patient.name}")
-    kinds = [("attention", fold) for fold in range(len(folds_of(one)))] + [("planted", 0)]
+def _cells(patient: Patient, one: Heard, true: Heard, features: Path, setup: Setup, store: Store) -> list[Cell]:
+    """One for each fold, whose fits are those of the part `time`, and last one for the planted lags."""
+    folder = store.cells(f"attention {patient.name}")
+    each = [("attention", one, fold) for fold in range(len(folds_of(one)))] + [("planted", true, 0)]
     made = [
         make_cell(
-            f"{patient.name}, {kind}, fold {fold + 1}", features, observed, (0, len(patient.electrodes)), fold, folder,
-            kind, epochs=setup.epochs,
+            f"{patient.name}, {what}, fold {fold + 1}", features, observed_file(some, store),
+            (0, some.observed.shape[1]), fold, folder, "lstm_attention", epochs=setup.epochs, fits=store.fits,
         )
-        for kind, fold in kinds
+        for what, some, fold in each
     ]  # fmt: skip
     return [replace(cell, out=cell.out.with_suffix(".npz")) for cell in made]
 

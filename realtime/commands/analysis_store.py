@@ -34,8 +34,13 @@ class Store:
         self.folder = folder
 
     def cells(self, part: str) -> Path:
-        """Where a part's fits are kept until its result is."""
+        """Where what a part's cells found is kept until its result is."""
         return self.folder / "cells" / _file_name(part)
+
+    @property
+    def fits(self) -> Path:
+        """Where fitted models are kept, for every part that asks for the same."""
+        return self.folder / "fits"
 
     def arrays(
         self, name: str, key: object, labels: Sequence[int], make: Callable[[], Mapping[int, Array]]

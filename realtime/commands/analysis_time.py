@@ -60,7 +60,7 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
             kind: [
                 make_cell(
                     f"{patient.name}, {kind}, fold {fold + 1}", features, observed, whole, fold, folder, kind,
-                    epochs=setup.epochs if kind.startswith("lstm") else 0,
+                    epochs=setup.epochs if kind.startswith("lstm") else 0, fits=store.fits,
                 )
                 for fold in range(len(folds_of(one)))
             ]
