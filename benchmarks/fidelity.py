@@ -3,7 +3,8 @@
     python -m benchmarks.fidelity --rows 100+0 40+60 100+0@2 --json fidelity.json --picture fidelity.png
 
 A row is [MODE:]BLOCK+DELAY[/SILENCE][@HISTORY], in ms, ms, ms and s. Fidelity is measured on trials that
-trained nothing, in one large step (which equals small ones); time on 20 s of stream, one block at a time.
+trained nothing, in one large step (which equals small ones); time on 20 s of stream, one block at a time. With random
+weights there are times alone.
 """
 
 from __future__ import annotations
@@ -36,7 +37,14 @@ from benchmarks.phone_probe import (
     load_speech,
 )
 from encoders.weights import load_whisper, untrained_whisper
-from encoders.whisper import DTYPES, StreamingSettings, offline_embedding, streaming_encoder, whisper_stages
+from encoders.whisper import (
+    DTYPES,
+    CausalWhisper,
+    StreamingSettings,
+    offline_embedding,
+    streaming_encoder,
+    whisper_stages,
+)
 from realtime.block import Block, Floats, regular
 from realtime.commands.console import machine_facts, say, working
 from realtime.errors import UserError
@@ -52,6 +60,7 @@ ROWS = (*NO_TAIL, *SHORT_HISTORY, *TAIL, *WINDOW)
 FAST_ROWS = ("100+0", "40+60", "100+100")
 
 Row = dict[str, Any]
+NO_FIDELITY: Row = {"phone_accuracy": None, "linear_r": None, "cosine": None}
 
 
 @dataclass(frozen=True)
@@ -131,23 +140,37 @@ def measure(
     loaded = untrained_whisper(name, 0) if options.random_weights else load_whisper(name)
     causal = load_whisper(name, options.student) if options.student else loaded
     asked = [parse_row(text, layer, options.dtype) for text in options.rows]
-    with working(f"{name}, layer {layer}: offline"):
-        offline = reference(loaded.model, layer, training, testing)
+    offline = None
+    if not options.random_weights:
+        with working(f"{name}, layer {layer}: offline"):
+            offline = reference(loaded.model, layer, training, testing)
+    whole = {"phone_accuracy": offline.phone_accuracy, "linear_r": 1.0, "cosine": 1.0} if offline else NO_FIDELITY
     common = {
         "device": options.device,
         "threads": torch.get_num_threads(),
         "random_weights": options.random_weights,
         "student": causal.sha256 if options.student else None,
-        "offline_phone_accuracy": offline.phone_accuracy,
+        "graph": False,
+        "offline_phone_accuracy": whole["phone_accuracy"],
     }
-    yield _row(name, layer, None, {**common, "dtype": "float32", "phone_accuracy": offline.phone_accuracy})
+    yield _row(name, layer, None, {**common, "dtype": "float32", **whole})
     with working(f"{name}, layer {layer}: causal") as progress:
         for done, settings in enumerate(asked, start=1):
-            chain = whisper_stages(streaming_encoder(causal.model, settings, options.device), settings)
-            figures = fidelity(chain, offline, training, testing)
+            chain = _chain(causal.model, settings, options.device, options.eager)
+            figures = fidelity(chain, offline, training, testing) if offline else NO_FIDELITY.copy()
             figures |= timing(chain, settings, testing[0].sound)
+            figures["graph"] = captured(chain)
             yield _row(name, layer, settings, {**common, "dtype": settings.dtype, **figures})
             progress(done / len(asked))
+
+
+def _chain(model: Any, settings: StreamingSettings, device: str, eager: bool) -> Chain:
+    return whisper_stages(streaming_encoder(model, settings, device), settings, graph=False if eager else None)
+
+
+def captured(chain: Chain) -> bool:
+    """Whether a chain's blocks run as a captured CUDA graph."""
+    return any(isinstance(stage, CausalWhisper) and stage.captured for stage in chain.stages)
 
 
 def _row(model: str, layer: int, settings: StreamingSettings | None, figures: Row) -> Row:
@@ -155,7 +178,7 @@ def _row(model: str, layer: int, settings: StreamingSettings | None, figures: Ro
     if settings is None:
         how: Row = {"mode": "offline", "block_ms": None, "history_s": None, "delay_ms": None, "lag_ms": None}
         how["silence_ms"] = None
-        own: Row = {"linear_r": 1.0, "cosine": 1.0, "ms_per_s": None, "step_ms": None}
+        own: Row = {"ms_per_s": None, "step_ms": None}
     else:
         lag_ms = settings.block_ms + settings.delay_ms + LOOK_AHEAD_MS
         how = {"mode": settings.mode, "block_ms": settings.block_ms, "history_s": settings.history_s}
@@ -182,14 +205,13 @@ def show(rows: Sequence[Row]) -> Table:
         table.add_column(name, justify="left" if name in ("model", "mode") else "right")
     for row in rows:
         step = row["step_ms"] or {"p50": None, "p99": None}
+        share = row["phone_accuracy"] and row["phone_accuracy"] / row["offline_phone_accuracy"]
         table.add_row(
             row["model"],
             str(row["layer"]),
             row["mode"],
             *(_text(row[name], "g") for name in ("block_ms", "delay_ms", "silence_ms", "history_s", "lag_ms")),
-            _text(row["phone_accuracy"], ".3f"),
-            _text(row["phone_accuracy"] / row["offline_phone_accuracy"], ".3f"),
-            *(_text(row[name], ".3f") for name in ("linear_r", "cosine")),
+            *(_text(value, ".3f") for value in (row["phone_accuracy"], share, row["linear_r"], row["cosine"])),
             *(_text(value, ".1f") for value in (row["ms_per_s"], step["p50"], step["p99"])),
         )
     return table
@@ -208,6 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--fast", dest="rows", action="store_const", const=FAST_ROWS, help="three rows only")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--dtype", default="float32", choices=DTYPES, help="of the causal encoder (default: float32)")
+    parser.add_argument("--eager", action="store_true", help="on CUDA each kernel by itself, no captured graph")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
     parser.add_argument("--student", type=Path, metavar="FILE", help="causal rows of a distilled student's weights")
     parser.add_argument("--random-weights", action="store_true", help="an untrained model: for time, not for fidelity")
@@ -236,10 +259,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     for text in options.rows:
         parse_row(text, 1)
+    if options.random_weights and options.picture:
+        raise UserError("--picture: found --random-weights, expected trained ones: these keep nothing worth drawing")
     draw = _drawing() if options.picture else None
     torch.set_num_threads(options.threads)
     with working("aligning the speech"):
-        training, testing = load_speech(TRAIN), load_speech(TEST)
+        training, testing = ([], load_speech(TEST[:1])) if options.random_weights else map(load_speech, (TRAIN, TEST))
     content = {
         "command": " ".join(["python -m benchmarks.fidelity", *arguments]),
         "machine": machine_facts(),
@@ -270,7 +295,7 @@ def _retime(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     rows = [row for row in content["rows"] if row["mode"] != "offline"]
     with working("times") as progress:
         for done, row in enumerate(rows, start=1):
-            row |= {**_times_again(row, sound), "threads": options.threads}
+            row |= {**_times_again(row, sound, options.eager), "threads": options.threads}
             progress(done / len(rows))
     content["times"] = {
         "command": " ".join(["python -m benchmarks.fidelity", *arguments]),
@@ -283,13 +308,14 @@ def _retime(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         draw(content["rows"], options.picture)
 
 
-def _times_again(row: Row, sound: Floats) -> Row:
+def _times_again(row: Row, sound: Floats, eager: bool) -> Row:
     loaded = untrained_whisper(row["model"], 0) if row["random_weights"] else load_whisper(row["model"])
     settings = StreamingSettings(
         row["layer"], row["block_ms"], row["history_s"], row["delay_ms"], row["mode"], row["dtype"]
     )
     settings = replace(settings, silence_ms=row["silence_ms"])
-    return timing(whisper_stages(streaming_encoder(loaded.model, settings, row["device"]), settings), settings, sound)
+    chain = _chain(loaded.model, settings, row["device"], eager)
+    return {**timing(chain, settings, sound), "graph": captured(chain)}
 
 
 def _drawing() -> Any:

@@ -73,9 +73,9 @@ SWEPT = {  # option: field of Case
 def chosen_cases(options: argparse.Namespace) -> list[Case]:
     """The rows that the options ask for."""
     given = {field: getattr(options, name) for name, field in SWEPT.items() if getattr(options, name) is not None}
-    start = FAST if options.fast else Case()
+    start = replace(FAST if options.fast else Case(), eager=options.eager)
     if not given:
-        return [FAST] if options.fast else default_cases()
+        return [start] if options.fast else [replace(case, eager=options.eager) for case in default_cases()]
     given = {key: [None if v == "none" else v for v in values] for key, values in given.items()}
     return [replace(start, **dict(zip(given, values, strict=True))) for values in itertools.product(*given.values())]
 
@@ -97,6 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--random-weights", action="store_true", help="an untrained Whisper: the same cost, no download"
     )
+    parser.add_argument("--eager", action="store_true", help="on CUDA each kernel by itself, no captured graph")
     parser.add_argument("--no-peers", action="store_true", help="leave the comparison with other software out")
     parser.add_argument("--overload", action="store_true", help="find this machine's highest sustainable load instead")
     parser.add_argument("--fast", action="store_true", help="a few seconds of a small rig: for tests, not for figures")

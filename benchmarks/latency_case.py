@@ -40,7 +40,7 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class Case:
     """What is measured. load: None, or a competing program: `core` burns one core, `disk` writes and flushes, `monitor`
-    is the engine's own window, 24 traces and every panel at 1600 x 1000, drawn into memory."""
+    is the engine's own window, 24 traces and every panel at 1600 x 1000, drawn into memory. eager: no CUDA graph."""
 
     model: str = "base"
     layer: int = 3
@@ -53,13 +53,15 @@ class Case:
     load: str | None = None
     history_s: float = 10.0
     delay_ms: float = 0.0
+    eager: bool = False
 
     def __str__(self) -> str:
         load = f", {self.load} busy" if self.load else ""
+        how = " eager" if self.eager else ""
         delay = f" + {self.delay_ms:g}" if self.delay_ms else ""
         return (
             f"{self.model}/{self.layer} {self.mode} {self.block_ms:g}{delay} ms, "
-            f"{self.channels} x {self.rate_hz:g} Hz, {self.device} {self.threads}{load}"
+            f"{self.channels} x {self.rate_hz:g} Hz, {self.device}{how} {self.threads}{load}"
         )
 
     @property
@@ -82,6 +84,7 @@ class Measured:
         keys = ("model", "layer", "mode", "block_ms", "channels", "rate_hz", "device", "threads", "load")
         return {
             **{key: getattr(case, key) for key in keys},
+            "graph": case.device == "cuda" and case.mode == "cached" and not case.eager,
             "compute_ms": distribution(p.compute),
             "end_to_end_ms": distribution(p.end_to_end),
             "telemetry_ms": distribution(p.telemetry),
@@ -192,7 +195,7 @@ def write_files(folder: Path, case: Case, random_weights: bool) -> None:
     (folder / "rig.toml").write_text(
         f'[sound]\nname = "{SOUND}"\nchannel = "stimulus"\n'
         f'[ecog]\nname = "{ECOG}"\n'
-        f'[whisper]\n{file}device = "{case.device}"\n'
+        f'[whisper]\n{file}device = "{case.device}"\ngraph = {str(not case.eager).lower()}\n'
         f'[model]\nfile = "model.safetensors"\n'
         f'[engine]\nname = "{ENGINE}"\nwait_s = 30\nthreads = {case.threads}\n',
         encoding="utf-8",

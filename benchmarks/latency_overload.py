@@ -103,7 +103,7 @@ def _start(options: argparse.Namespace) -> Case:
     }
     chosen = {key: values[0] for key, values in given.items() if values}
     chosen["load"] = None if chosen.get("load") == "none" else chosen.get("load")
-    return Case(**chosen)
+    return Case(**chosen, eager=options.eager)
 
 
 def trial(fast: bool, seconds: float | None, random_weights: bool, tried: list[Measured]) -> Try:

@@ -96,6 +96,11 @@ class CausalWhisper(BlockStage[WhisperState]):
         on_cuda = encoder.device.type == "cuda"
         self._static = self._static_call(capture=on_cuda) if (on_cuda if graph is None else graph) else None
 
+    @property
+    def captured(self) -> bool:
+        """Whether single blocks run as a captured CUDA graph."""
+        return self._static is not None and self._static.captured
+
     def _fresh(self, index: int) -> WhisperState:
         ring = FrameRing.empty(self._kept, self.encoder.width, index, self.block)
         base = max(0, (ring.begin - self.history) // self._period) * self._period

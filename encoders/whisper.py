@@ -74,10 +74,12 @@ def streaming_encoder(model: whisper.model.Whisper, settings: StreamingSettings,
     return Encoder(model, settings.layer, device, DTYPES[settings.dtype])
 
 
-def whisper_stages(encoder: Encoder, settings: StreamingSettings, layers: Sequence[int] = ()) -> Chain:
+def whisper_stages(
+    encoder: Encoder, settings: StreamingSettings, layers: Sequence[int] = (), graph: bool | None = None
+) -> Chain:
     """16 kHz sound (time, 1) to embeddings (time, width): the chain mel, stem, whisper.
 
-    layers: several, in one pass; rows are then (time, width * len(layers)), in order.
+    layers: several, in one pass; rows are then (time, width * len(layers)), in order. graph: of `CausalWhisper`.
     """
     block, tail, history = (
         round(s / FRAME_S) for s in (settings.block_ms / 1e3, settings.delay_ms / 1e3, settings.history_s)
@@ -93,8 +95,7 @@ def whisper_stages(encoder: Encoder, settings: StreamingSettings, layers: Sequen
     if settings.mode == "window":
         causal = WindowWhisper(encoder, block, history, tail, layers)
     else:
-        causal = CausalWhisper(
-            encoder, block, history, tail, layers, silence=round(settings.silence_ms / 1e3 / FRAME_S)
-        )
+        silence = round(settings.silence_ms / 1e3 / FRAME_S)
+        causal = CausalWhisper(encoder, block, history, tail, layers, graph, silence)
     mel = Mel(encoder.mels, settings.floor_start, settings.floor_fall_per_s)
     return Chain([("mel", mel), ("stem", encoder.stem), ("whisper", causal)])

@@ -68,7 +68,8 @@ class EcogTable(StreamTable):
 class WhisperTable(Table):
     """Which Whisper, which layer, and how it is made causal. A model file knows; without one these count.
 
-    device: where it is computed, which no model file fixes.
+    device, graph: where and how it is computed, which no model file fixes. graph: on CUDA, single blocks as one
+    captured graph; false: each kernel by itself.
     """
 
     model: str = "base"
@@ -81,6 +82,7 @@ class WhisperTable(Table):
     silence_ms: float = Field(2000.0, ge=0)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    graph: bool = True
 
 
 class ModelTable(Table):

@@ -20,16 +20,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import latency, peers
-from benchmarks.latency_case import Case
+from benchmarks.latency_case import Case, Measured, write_files
 from benchmarks.latency_client import Counter
 from benchmarks.latency_figures import COLUMN, distribution, parts, push_times
 from benchmarks.latency_overload import BLOCKS_MS, STREAMS, highest
 from realtime.cli import main
+from realtime.config import load_config
 from realtime.errors import UserError
 from realtime.telemetry import TELEMETRY
 
 ROW_KEYS = (
-    *("model", "layer", "mode", "block_ms", "channels", "rate_hz", "device", "threads", "load"),
+    *("model", "layer", "mode", "block_ms", "channels", "rate_hz", "device", "threads", "load", "graph"),
     *("compute_ms", "end_to_end_ms", "telemetry_ms", "lost", "skipped", "cpu_percent"),
 )
 PEER_KEYS = ("name", "what", "ms_per_s", "ratio", "ratio_low", "ratio_high")
@@ -172,6 +173,17 @@ def test_options_are_swept_in_all_combinations() -> None:
         (100.0, None, 6),
         (100.0, "core", 6),
     ]
+
+
+@pytest.mark.parametrize("words", [(), ("--fast",), ("--device", "cuda")])
+def test_eager_reaches_the_engine_and_the_row(words: tuple[str, ...], tmp_path: Path) -> None:
+    for eager in (False, True):
+        for case in latency.chosen_cases(options(*words, *(["--eager"] if eager else []))):
+            case = replace(case, model="tiny.en", layer=2)
+            write_files(tmp_path, case, random_weights=False)
+            assert load_config(tmp_path / "rig.toml").whisper.graph is not eager
+            row = Measured(case, parts(*client_and_source(), horizon_s=0.1), None).row()
+            assert row["graph"] == (case.device == "cuda" and not eager)
 
 
 @settings(max_examples=25, deadline=None)

@@ -159,7 +159,7 @@ def test_the_benchmark_writes_every_row(tmp_path: Path, monkeypatch: pytest.Monk
     assert content["command"].endswith(str(picture))
     offline, plain, tail = content["rows"]
     names = "model layer mode block_ms history_s delay_ms silence_ms lag_ms device threads dtype random_weights student"
-    figures = "phone_accuracy offline_phone_accuracy linear_r cosine ms_per_s step_ms"
+    figures = "graph phone_accuracy offline_phone_accuracy linear_r cosine ms_per_s step_ms"
     for row in (offline, plain, tail):
         assert set(row) == set(f"{names} {figures}".split())
     assert offline["mode"] == "offline"
@@ -178,6 +178,37 @@ def test_the_benchmark_writes_every_row(tmp_path: Path, monkeypatch: pytest.Monk
         assert after == {**before, **({"ms_per_s": 1.0, "step_ms": {"p50": 2.0, "p99": 3.0}} if causal else {})}
     assert timed["times"]["machine"]["cores"]
     assert fidelity.main(["--retime", str(file)]) == 2
+
+
+@pytest.mark.parametrize("words", [["--eager"], []])
+def test_random_weights_give_times_alone_and_the_graph_is_told(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The captured graph is replaced by calling what it captures, as there may be no CUDA."""
+    torch.manual_seed(2)
+    model = whisper.model.Whisper(whisper.model.ModelDimensions(80, 1500, 24, 3, 2, 100, 16, 24, 3, 1))
+    monkeypatch.setattr(fidelity, "load_speech", lambda numbers: [Speech(i, babble(8.0, i), None) for i in numbers])  # type: ignore[arg-type]
+    monkeypatch.setattr(fidelity, "untrained_whisper", lambda name, _: LoadedWhisper(model.eval(), name, "0", "x"))
+    monkeypatch.setattr(fidelity, "TIMED_S", 1.0)
+
+    def as_on_cuda(encoder: Encoder, settings: StreamingSettings, graph: bool | None) -> Chain:
+        chain = whisper_stages(encoder, settings, graph=graph is not False)
+        static = causal_stage(chain)._static
+        if static is not None:
+            monkeypatch.setattr(type(static), "captured", True)
+        return chain
+
+    monkeypatch.setattr(fidelity, "whisper_stages", as_on_cuda)
+    file = tmp_path / "a.json"
+    threads = torch.get_num_threads()
+    assert fidelity.main(["--random-weights", "--layer", "2", "--rows", "100+0@2", "--json", str(file), *words]) == 0
+    torch.set_num_threads(threads)
+    offline, row = json.loads(file.read_text())["rows"]
+    assert (offline["graph"], row["graph"]) == (False, not words)
+    assert row["step_ms"]["p50"] > 0
+    for name in ("phone_accuracy", "offline_phone_accuracy", "linear_r", "cosine"):
+        assert row[name] is None
+    assert fidelity.main(["--random-weights", "--picture", "a.png"]) == 2
 
 
 # ---------------------------------------------------------------- real speech and weights, minutes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import encoders.append
 import encoders.linear
 from encoders.graph import StaticCall
 from encoders.linear import laid_out, linear
+from encoders.weights import untrained_whisper
 from encoders.whisper import (
     CausalWhisper,
     Encoder,
@@ -30,7 +32,7 @@ from realtime.block import Block, concat, regular
 from realtime.commands import wiring
 from realtime.config import WhisperTable
 from realtime.errors import UserError
-from realtime.stage import Stage
+from realtime.stage import Chain, Stage
 from tests.contract import verify_contract
 from tests.oracles import whisper as oracle
 from tests.test_mel import RATE, babble
@@ -223,6 +225,24 @@ def test_settings_name_type_and_device(small: whisper.model.Whisper) -> None:
         streaming_encoder(small, StreamingSettings(2, dtype="int8"))
     assert pick_device("cpu") == "cpu"
     assert pick_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_a_configuration_says_whether_a_graph_is_captured(graph: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool | None] = []
+
+    def noted(encoder: Encoder, settings: StreamingSettings, graph: bool | None) -> Chain:
+        asked.append(graph)
+        return whisper_stages(encoder, settings, graph=graph)
+
+    monkeypatch.setattr(wiring, "whisper_stages", noted)
+    monkeypatch.setattr(wiring, "load_whisper", lambda *_: untrained_whisper("tiny.en", 0))
+    table = WhisperTable(model="tiny.en", layer=1, history_s=1, graph=graph, device="cpu")
+    found = wiring.embedding_of(table)
+    header = SimpleNamespace(whisper=found.facts)
+    wiring.embedding_for(header, table)  # type: ignore[arg-type]
+    assert asked == 2 * [None if graph else False]
+    assert "graph" not in found.facts, "no model file fixes it"
 
 
 def test_a_missing_cuda_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,13 +68,16 @@ def embedding_of(table: WhisperTable) -> Embedding:
         table.dtype,
         silence_ms=table.silence_ms,
     )
-    return embedding(load_whisper(table.model, table.file), settings, table.device)
+    return embedding(load_whisper(table.model, table.file), settings, table.device, table.graph)
 
 
-def embedding(whisper: LoadedWhisper, settings: StreamingSettings, device: str = "auto") -> Embedding:
-    """device: `auto` (CUDA where there is one), `cpu` or `cuda`."""
+def embedding(
+    whisper: LoadedWhisper, settings: StreamingSettings, device: str = "auto", graph: bool = True
+) -> Embedding:
+    """device: `auto` (CUDA where there is one), `cpu` or `cuda`. graph: whether a CUDA graph is captured there."""
     encoder = streaming_encoder(whisper.model, settings, pick_device(device))
-    return Embedding(whisper, settings, whisper_stages(encoder, settings), encoder.width)
+    stages = whisper_stages(encoder, settings, graph=None if graph else False)
+    return Embedding(whisper, settings, stages, encoder.width)
 
 
 def embedding_for(header: ModelHeader, table: WhisperTable | None = None, file: Path | None = None) -> Embedding:
@@ -94,12 +97,12 @@ def embedding_for(header: ModelHeader, table: WhisperTable | None = None, file: 
     except UserError as error:
         known = header.training.get("whisper_file")
         raise UserError(f"the model was fitted to {f'{known}, ' if known else ''}Whisper {name!r}: {error}") from None
-    return embedding(whisper, settings, table.device if table else "auto")
+    return embedding(whisper, settings, *((table.device, table.graph) if table else ()))
 
 
 def _check_table(table: WhisperTable, name: str, settings: StreamingSettings) -> None:
     fitted = {"model": name, **asdict(settings)}
-    for key in table.model_fields_set - {"file", "device"}:
+    for key in table.model_fields_set - {"file", "device", "graph"}:
         if getattr(table, key) != fitted[key]:
             raise UserError(
                 f"[whisper] {key} = {getattr(table, key)!r}, but the model was fitted with {fitted[key]!r}: "
