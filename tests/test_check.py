@@ -16,12 +16,13 @@ from tests.rig import ECOG_HZ, replaying, small_recording
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, str]:
     """Of streams whose names have a prefix of their own, the other value."""
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "300")
     prefix = f"check-{uuid.uuid4().hex[:8]}"
     path = tmp_path / "rig.toml"
     path.write_text(
         f'[sound]\nname = "{prefix} sound"\nchannel = "stimulus"\n'
         f'[ecog]\nname = "{prefix} ecog"\nexclude = ["AUX"]\nbad = ["A6"]\n'
+        f'[states]\nstream = "{prefix} markres"\n'
         f'[whisper]\nmodel = "tiny.en"\nlayer = 1\n[engine]\nname = "{prefix}"\nwait_s = 20\n',
         encoding="utf-8",
     )
@@ -46,7 +47,9 @@ def test_faults_are_found_and_the_rest_is_well(
     assert "list them in [ecog] bad" in found["flat electrodes"][4]
     assert found["mains hum at 50 Hz"][3] == "1: A5"
     wrong = [name for name, cells in found.items() if cells[1] == "!" and name != "priority"]
-    assert [name for name in wrong if not name.startswith("stream ")] == ["flat electrodes", "mains hum at 50 Hz"]
+    wrong = [name for name in wrong if not name.startswith("stream ")]
+    assert wrong == [f"[states] stream {prefix} markres", "flat electrodes", "mains hum at 50 Hz"]
+    assert f"{prefix} ecog" in found[wrong[0]][3], "what there is"
     assert "2 channels" in found[f"stream {prefix} sound"][3]
     assert found[f"{prefix} ecog: loss"][3] == "0 lost, 0 skipped"
     assert found["sound level"][3].split(" dBFS")[0] in map(str, range(-45, -10))

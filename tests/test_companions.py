@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from realtime.block import Spec
-from realtime.commands import companions
+from realtime.commands import check, companions
 from realtime.commands.companions import companion_queries, require_private, require_watched_apart
 from realtime.config import Config
 from realtime.engine import Engine
 from realtime.errors import UserError
+from realtime.sources import markers
 from realtime.sources.formats.xdf import _markers
-from realtime.sources.markers import Watched
+from realtime.sources.markers import Markers, Watched
 from realtime.states import Timeline
 
 
@@ -65,7 +66,7 @@ class Sound:
 def test_the_level_of_one_channel_is_watched_and_a_lost_stream_found_again(fails: int) -> None:
     stop, events = threading.Event(), []  # type: ignore[var-annotated]
     stream = Sound(stop, fails)
-    watched = Watched("Room", "right", events.append, lambda _: stream)
+    watched = Watched("Room", "e", "right", events.append, lambda _: stream)
     watched.run(stop)
     assert watched.level_db == pytest.approx(-20.0, abs=0.2)
     assert len(events) == fails
@@ -74,8 +75,63 @@ def test_the_level_of_one_channel_is_watched_and_a_lost_stream_found_again(fails
 
 def test_a_channel_that_is_not_there_is_told() -> None:
     stop, events = threading.Event(), []  # type: ignore[var-annotated]
-    Watched("Room", "middle", events.append, lambda _: Sound(stop, 0)).run(stop)
+    Watched("Room", "e", "middle", events.append, lambda _: Sound(stop, 0)).run(stop)
     assert "has no channel 'middle'" in events[0]["message"]
+
+
+class Nothing:
+    """A network without the stream: it ends what searches it after so many searches."""
+
+    def __init__(self, stop: threading.Event, searches: int) -> None:
+        self.stop, self.left = stop, searches
+
+    def present(self) -> list[tuple[str, str]]:
+        self.left -= 1
+        if not self.left:
+            self.stop.set()
+        return [("Markers 2", "other")]
+
+    def open(self, _uid: str) -> Any:
+        raise AssertionError("there is none")
+
+
+@pytest.mark.parametrize(("searches", "times"), [(markers.SEARCHES - 1, 0), (3 * markers.SEARCHES, 1)])
+def test_a_stream_that_is_not_there_is_told_once(searches: int, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(markers, "SEARCH_S", 0.0)
+    monkeypatch.setattr(markers, "stream_names", lambda engine: ["Markers", "Room"] if engine == "e" else [])
+    events: list[dict[str, Any]] = []
+    for make in (
+        lambda stop: Markers("Markres", "e", {}, Timeline("silence"), events.append, lambda _: Nothing(stop, searches)),
+        lambda stop: Watched("Rom", "e", 0, events.append, lambda _: Nothing(stop, searches)),
+    ):
+        stop = threading.Event()
+        make(stop).run(stop)
+    expected = [
+        "[states] stream 'Markres' is not there, did you mean 'Markers'?; there are: Markers, Room; start its program "
+        "or correct the name; until it is there every row counts as silence",
+        "[watch] stream 'Rom' is not there, did you mean 'Room'?; there are: Markers, Room; start its program or "
+        "correct the name; until it is there no level is shown",
+    ]
+    assert [event["message"] for event in events if event["event"] == "warning"] == expected[: 2 * times]
+
+
+def test_check_looks_for_the_streams_beside_the_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "stream_names", lambda _engine: ["Markers", "Room"])
+
+    def findings(states: str | None, watch: str | None, level_db: float | None = None) -> list[tuple[Any, ...]]:
+        session: Any = SimpleNamespace(engine=SimpleNamespace(facts_now={"watch": {"level_db": level_db}}))
+        found = check.beside(config(states={"stream": states}, watch={"stream": watch}), session)
+        return [(one.what, one.found, one.good) for one in found]
+
+    assert findings(None, None) == []
+    assert findings("Markers", "Room", -23.4) == [
+        ("[states] stream Markers", "there", True),
+        ("[watch] stream Room", "there, -23 dBFS", True),
+    ]
+    assert findings("Markres", "Room") == [
+        ("[states] stream Markres", "not there, did you mean 'Markers'?; there are: Markers, Room", False),
+        ("[watch] stream Room", "there, no sound from it", False),
+    ]
 
 
 @pytest.mark.parametrize(("newest_s", "late"), [(-np.inf, {}), (9.0, {}), (10.5, {"scored_rows": 25})])
@@ -113,12 +169,12 @@ def test_what_goes_to_the_model_is_not_watched_too() -> None:
 
 
 def test_what_is_recorded_beside_the_lanes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    there = [SimpleNamespace(name="Room"), SimpleNamespace(name="other")]
-    monkeypatch.setattr(companions, "find_streams", lambda _s: there)
+    there = ["Room", "other"]
+    monkeypatch.setattr(companions, "stream_names", lambda _engine: there)
     tables = {"watch": {"stream": "Room"}, "states": {"stream": "Markers"}}
     assert [query.name for query in companion_queries(config(**tables))] == ["Room"]
     assert "'Markers' is not there: it will not be in the recording" in capsys.readouterr().err
-    there.append(SimpleNamespace(name="Markers"))
+    there.append("Markers")
     private = companion_queries(config(**tables, record={"sound": False}))
     assert [query.name for query in private] == ["Markers"], "a watched microphone holds voices"
     assert companion_queries(config()) == []

@@ -107,7 +107,7 @@ class Stream:
 def test_markers_become_events_on_the_engines_clock() -> None:
     stop, events, timeline = threading.Event(), [], Timeline()  # type: ignore[var-annotated]
     stream = Stream(stop, [(1.0, "2"), (2.0, "trial 7"), (3.0, "2"), (4.0, "block")])
-    Markers("Markers", MAP, timeline, events.append, lambda _: stream, lambda: 104.5).run(stop)
+    Markers("Markers", "e", MAP, timeline, events.append, lambda _: stream, lambda: 104.5).run(stop)
     assert events == [
         {"event": "state", "state": "listening", "time_s": 104.5},
         {"event": "state", "state": "speaking", "time_s": 101.0, "late_s": 3.5},

@@ -23,6 +23,8 @@ from realtime.delay import NOT_MEASURED
 from realtime.lane import Lane, Step
 from realtime.manners import ask_system, knows_realtime, leave_realtime
 from realtime.pick import channel_number
+from realtime.sources.lsl import stream_names
+from realtime.sources.markers import missing
 
 SECONDS = 10.0
 QUIET_DB, LOUD_DB = -60.0, -1.0
@@ -119,6 +121,7 @@ def _findings(config: Config, session: Session, heard: _Listening) -> Iterator[F
         yield from _stream(getattr(session.engine, name), heard)
         yield _delay(name, session)
     yield _level(config, session, heard)
+    yield from beside(config, session)
     yield from _electrodes(config, session, heard)
     yield _disk(config)
     yield _latency(session)
@@ -155,6 +158,25 @@ def _level(config: Config, session: Session, heard: _Listening) -> Finding:
     advice = "play speech and raise the gain" if level < QUIET_DB else "lower the gain: it clips"
     good = level >= QUIET_DB and 20 * np.log10(max(peak, 1e-12)) < LOUD_DB
     return Finding("sound level", f"{level:.0f} dBFS, peak {peak:.2f}", good, advice)
+
+
+def beside(config: Config, session: Session) -> Iterator[Finding]:
+    """The marker stream and the watched sound, where the configuration names them."""
+    named = {"states": config.states.stream, "watch": config.watch.stream}
+    there = stream_names(config.engine.name) if any(named.values()) else []
+    for table, name in named.items():
+        if name is None:
+            continue
+        what = f"[{table}] stream {name}"
+        if name not in there:
+            found, advice = missing(name, there)
+            yield Finding(what, found, False, advice)
+        elif table == "states":
+            yield Finding(what, "there", good=True)
+        else:
+            level_db = session.engine.facts_now.get("watch", {}).get("level_db")
+            found = "there, no sound from it" if level_db is None else f"there, {level_db:.0f} dBFS"
+            yield Finding(what, found, level_db is not None, "check that its program sends, and [watch] channel")
 
 
 def _electrodes(config: Config, session: Session, heard: _Listening) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from realtime.commands.console import say
 from realtime.config import Config
 from realtime.engine import Engine
 from realtime.errors import UserError
-from realtime.sources.lsl import LslInlet, StreamQuery, find_streams
+from realtime.sources.lsl import LslInlet, StreamQuery, stream_names
 from realtime.sources.markers import Markers, Watched
 
 LEVEL_EVERY_S = 0.5
@@ -16,12 +16,12 @@ LEVEL_EVERY_S = 0.5
 
 def add_companions(config: Config, engine: Engine) -> None:
     """Have the engine follow the marker stream and the watched sound that a configuration names."""
-    states, watch = config.states, config.watch
+    states, watch, name = config.states, config.watch, config.engine.name
     if states.stream is not None:
-        engine.beside.append(Markers(states.stream, states.map, engine.timeline, engine.tell).run)
+        engine.beside.append(Markers(states.stream, name, states.map, engine.timeline, engine.tell).run)
         engine.facts_now["state"] = states.start
     if watch.stream is not None:
-        watched = Watched(watch.stream, watch.channel, engine.tell)
+        watched = Watched(watch.stream, name, watch.channel, engine.tell)
 
         def show(stop: threading.Event) -> None:
             while not stop.wait(LEVEL_EVERY_S):
@@ -34,7 +34,7 @@ def companion_queries(config: Config) -> list[StreamQuery]:
     """Those that are there and may be recorded: the recorder does not begin without a stream it is asked for."""
     wanted = [config.states.stream, config.watch.stream if config.record.sound else None]
     names = [name for name in wanted if name is not None]
-    there = {stream.name for stream in find_streams(1.0)} if names else set()
+    there = stream_names(config.engine.name) if names else []
     for name in names:
         if name not in there:
             say(f"warning: stream {name!r} is not there: it will not be in the recording")

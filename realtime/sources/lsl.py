@@ -131,6 +131,12 @@ def find_streams(timeout_s: float = 1.0, offsets: bool = False) -> list[StreamFo
     return sorted(found, key=lambda stream: stream.name)
 
 
+def stream_names(engine: str, timeout_s: float = 1.0) -> list[str]:
+    """Names of all streams that answer within timeout_s, but an engine's own, each once. Nothing is connected to."""
+    names = {info.name() for info in pylsl.resolve_streams(timeout_s)}
+    return sorted(name for name in names if not name.startswith(f"{engine}."))
+
+
 class LslInlet:
     """One numeric LSL stream, as float32 rows with the raw stamps of their source.
 

@@ -9,14 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from realtime.audio import sound_level_db
-from realtime.errors import UserError
+from realtime.errors import UserError, nearest
 from realtime.pick import channel_number
-from realtime.sources.lsl import Network, Reader, local_clock
+from realtime.sources.lsl import Network, Reader, local_clock, stream_names
 from realtime.sources.pump import Event
 from realtime.states import State, Timeline, state_of
 
 POLL_S = 0.01
 SEARCH_S = 0.5
+SEARCHES = 10  # in vain, after which it is told that the stream is not there
 OFFSET_EVERY_S = 5.0
 LATE_S = 0.2  # markers that come later than this after their own time are told of
 
@@ -27,19 +28,31 @@ class _Streams(Protocol):
 
 
 class Companion:
-    """A stream beside the lanes, found when it is there and again when it returns. The body of a thread."""
+    """A stream beside the lanes, found when it is there and again when it returns. The body of a thread.
 
-    def __init__(self, name: str, tell: Callable[[Event], None], network: Callable[[str], _Streams] = Network) -> None:
-        self.name = name
+    engine: whose own streams are none of those that could be meant. table: of the configuration, which names it.
+    meanwhile: what it means that it is missing.
+    """
+
+    table: str
+    meanwhile: str
+
+    def __init__(
+        self, name: str, engine: str, tell: Callable[[Event], None], network: Callable[[str], _Streams] = Network
+    ) -> None:
+        self.name, self.engine = name, engine
         self.tell = tell
         self._network = network
         self._gone: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
-        network = self._network(self.name)
+        network, searches = self._network(self.name), 0
         while not stop.wait(SEARCH_S):
             uid = next((u for n, u in network.present() if n == self.name and u not in self._gone), None)
             if uid is None:
+                searches += 1
+                if searches == SEARCHES and not self._gone:
+                    self.tell({"event": "warning", "message": self._missing()})
                 continue
             try:
                 reader = network.open(uid)
@@ -63,24 +76,38 @@ class Companion:
             if waited_s >= OFFSET_EVERY_S:
                 offset_s, waited_s = reader.time_correction(), 0.0
 
+    def _missing(self) -> str:
+        found, advice = missing(self.name, stream_names(self.engine))
+        return f"[{self.table}] stream {self.name!r} is {found}; {advice}; until it is there {self.meanwhile}"
+
     def take(self, reader: Reader, values: Any, times: Any) -> None:
         raise NotImplementedError
+
+
+def missing(name: str, there: list[str]) -> tuple[str, str]:
+    """(what was found, what to do) of a stream that is not among those that are there."""
+    found = f"not there{nearest(name, there)}; there are: {', '.join(there) or 'none at all'}"
+    return found, "start its program or correct the name"
 
 
 class Markers(Companion):
     """Adds each change to the timeline and tells of it; a marker that means no state is told as `marker`."""
 
+    table = "states"
+
     def __init__(
         self,
         name: str,
+        engine: str,
         names: Mapping[str, State],
         timeline: Timeline,
         tell: Callable[[Event], None],
         network: Callable[[str], _Streams] = Network,
         now: Callable[[], float] = local_clock,
     ) -> None:
-        super().__init__(name, tell, network)
+        super().__init__(name, engine, tell, network)
         self.names, self.timeline, self.now = names, timeline, now
+        self.meanwhile = f"every row counts as {timeline.start}"
 
     def run(self, stop: threading.Event) -> None:
         """Tells the first state too: a recording without a configuration needs it."""
@@ -102,14 +129,18 @@ class Markers(Companion):
 class Watched(Companion):
     """Keeps the level of one channel of a sound stream that is only watched, such as a microphone in the room."""
 
+    table = "watch"
+    meanwhile = "no level is shown"
+
     def __init__(
         self,
         name: str,
+        engine: str,
         channel: str | int,
         tell: Callable[[Event], None],
         network: Callable[[str], _Streams] = Network,
     ) -> None:
-        super().__init__(name, tell, network)
+        super().__init__(name, engine, tell, network)
         self.channel = channel
         self.level_db: float | None = None
 
