@@ -118,7 +118,8 @@ def listen_cell(cell: Cell) -> None:
     fold = folds_of(heard, cell.config)[cell.fold]
     heard = heard.electrodes(*cell.electrodes)
     features = np.load(cell.features, allow_pickle=False).astype(np.float32)
-    found = listen(fitted(cell, features, heard, fold), features, heard, fold)
+    stage = fitted(cell.fit, cell.kind, features, heard, fold, cell.epochs)
+    found = listen(stage, features, heard, fold)
     with atomic(cell.out) as aside, aside.open("wb") as file:
         np.savez(file, predicted=found.predicted.astype(np.float16), weights=found.weights.astype(np.float16))
 

@@ -1,11 +1,12 @@
-"""The LSTM of a cell, fitted once: whichever part of an analysis asks first leaves it as a file for the others."""
+"""The LSTM of a fold, fitted once: whichever part of an analysis asks first leaves it as a file for the others."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 
 from encoders.analysis.lagged import Fold, Heard
-from encoders.analysis.sweep import Cell
 from encoders.analysis.time_models import fit_lstm_fold
 from encoders.lstm_attention import FRAME_RATE_HZ, LstmAttentionStage
 from encoders.model_file import ModelHeader, load_model, save_model
@@ -14,14 +15,14 @@ from realtime.block import Floats
 NO_STREAM = ModelHeader((), FRAME_RATE_HZ, (), np.zeros(0), np.zeros(0))  # it predicts rows of a recording, never live
 
 
-def fitted(cell: Cell, features: Floats, heard: Heard, fold: Fold) -> LstmAttentionStage:
-    """The model in `cell.fit`, which is fitted to the training rows of the fold where it is not there yet.
+def fitted(file: Path, kind: str, features: Floats, heard: Heard, fold: Fold, epochs: int) -> LstmAttentionStage:
+    """The model in a file; it is fitted by `fit_lstm_fold`, which has the other arguments, where it is not there yet.
 
-    features: (rows, D) of cell.features. heard: of cell.heard, the cell's electrodes. What goes into a fit gives its
-    file the name, so cells of several parts that ask for the same find the same file.
+    What goes into a fit must give the file its name, as `make_cell` does: then parts that ask for the same fit find
+    the same file.
     """
-    if not cell.fit.exists():
-        save_model(cell.fit, fit_lstm_fold(cell.kind, features, heard, fold, cell.epochs), NO_STREAM)
-    stage, _ = load_model(cell.fit)
+    if not file.exists():
+        save_model(file, fit_lstm_fold(kind, features, heard, fold, epochs), NO_STREAM)
+    stage, _ = load_model(file)
     assert isinstance(stage, LstmAttentionStage)
     return stage

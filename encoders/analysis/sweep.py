@@ -93,7 +93,8 @@ def solve_cell(cell: Cell) -> None:
         from encoders.analysis.fits import fitted  # torch takes seconds to load
         from encoders.analysis.time_models import predict_test_rows
 
-        predicted = predict_test_rows(fitted(cell, features, heard, fold), features, heard, fold)
+        stage = fitted(cell.fit, cell.kind, features, heard, fold, cell.epochs)
+        predicted = predict_test_rows(stage, features, heard, fold)
     with atomic(cell.out) as aside, aside.open("wb") as file:
         np.save(file, predicted, allow_pickle=False)
 
