@@ -16,6 +16,8 @@ Kind = Literal["grid", "strip", "depth", ""]
 KINDS: tuple[str, ...] = get_args(Kind)
 MOVED_MM = 0.5  # positions that differ by less are one position, rounded
 SHOWN = 4  # differences of one message
+REGION_COLUMNS = ("region", "anat", "label")  # of electrodes.tsv: BIDS fixes none
+NO_REGION = ("", "n/a", "nan", "none", "unknown", "?")
 
 Position = tuple[float, float, float]
 
@@ -70,6 +72,12 @@ def from_facts(facts: Mapping[str, Any]) -> Montage | None:
 
 def _position(value: Sequence[float] | None) -> Position | None:
     return None if value is None else (float(value[0]), float(value[1]), float(value[2]))
+
+
+def region_in(row: Mapping[str, str | None]) -> str:
+    """The region that a row of electrodes.tsv names; empty where it names none."""
+    texts = ((row.get(column) or "").strip() for column in REGION_COLUMNS)
+    return next((text for text in texts if text.lower() not in NO_REGION), "")
 
 
 def joined(differences: Sequence[str]) -> str:

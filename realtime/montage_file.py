@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from realtime.errors import UserError, nearest
-from realtime.montage import KINDS, Electrode, Kind, Montage, Position, duplicates, joined
+from realtime.montage import KINDS, Electrode, Kind, Montage, Position, duplicates, joined, region_in
 
 COLUMNS = ("channel", "electrode", "group", "kind", "bad", "x", "y", "z", "system", "region")
 YES, NO = ("1", "yes", "true", "bad"), ("0", "no", "false", "good", "")
@@ -121,7 +121,6 @@ def _from_bids(path: Path) -> Montage:
     for row in channels:
         place = where[row["name"]]
         group = next((t.get("group", "") for t in (row, place) if t.get("group", "") not in NOTHING), "")
-        region = next((place[k] for k in ("region", "anat", "label") if place.get(k, "") not in NOTHING), "")
         kind = place.get("type", "").lower()
         electrodes.append(
             Electrode(
@@ -131,7 +130,7 @@ def _from_bids(path: Path) -> Montage:
                 kind if kind in KINDS else "",  # type: ignore[arg-type]
                 row.get("status", "good").lower() == "bad",
                 _place(place, f"{origin}, electrode {row['name']!r}", scale),
-                region,
+                region_in(place),
             )
         )
     return Montage(tuple(electrodes), system, origin)

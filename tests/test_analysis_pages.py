@@ -57,7 +57,8 @@ def test_that_no_decoder_layer_drives_a_simulated_electrode_is_said() -> None:
 
 
 def test_places_on_a_picture_are_pixels_counted_from_its_top() -> None:
-    for system, unit in (("Pixels", "pixels"), ("MNI152NLin2009aSym", "mm"), ("", "mm")):
+    systems = {"Pixels": "pixels", "MNI152NLin2009aSym": "mm", "": "mm", "coordinates of the NWB file, n/a": "units"}
+    for system, unit in systems.items():
         axes = new_figure().subplots()
         label_places(axes, system)
         assert (axes.get_xlabel(), axes.get_ylabel()) == (f"x ({unit})", f"y ({unit})")

@@ -143,10 +143,12 @@ def test_a_folder_keeps_bad_channels_and_positions(tmp_path: Path, ecog: np.ndar
         bad=("LA2",),
         positions={"LA1": (1.0, 2.0, -3.0)},
         coordinates="MNI152Lin, mm",
+        regions={"LA2": "STG"},
     )
     save_folder(Recording({"ecog": stream}), tmp_path / "saved")
     found = load_recording(tmp_path / "saved").streams["ecog"]
     assert (found.bad, found.positions, found.coordinates) == (stream.bad, stream.positions, stream.coordinates)
+    assert found.regions == stream.regions
     np.testing.assert_array_equal(found.stamps, stream.stamps)
 
 
@@ -232,6 +234,17 @@ def test_bids(tmp_path: Path, ecog: np.ndarray) -> None:
     assert [text for _, text in recording.markers["events"]] == ["word"] * 5
 
 
+@pytest.mark.parametrize("column", ["region", "anat", "label"])
+def test_regions_of_a_bids_set(tmp_path: Path, ecog: np.ndarray, column: str) -> None:
+    path = write_bids(tmp_path, ecog, RATE_HZ, CHANNELS)
+    (table,) = tmp_path.rglob("*_electrodes.tsv")
+    head, *lines = table.read_text(encoding="utf-8-sig").splitlines()
+    regions = {"LA1": " STG", "LA2": "n/a", "G 3": "Unknown"}
+    lines = [f"{line}\t{regions[line.split(chr(9))[0]]}" for line in lines]
+    table.write_text("\n".join([f"{head}\t{column}", *lines]), encoding="utf-8")
+    assert load_recording(path).streams["ecog"].regions == {"LA1": "STG"}
+
+
 def test_an_audio_channel_of_a_bids_set(tmp_path: Path) -> None:
     data, sound = noise(8000, 2), chirp(0.5)
     path = write_bids(tmp_path, data, 16000.0, ("LA1", "LA2"), aux=sound[:8000])
@@ -253,10 +266,28 @@ def test_nwb(tmp_path: Path, ecog: np.ndarray) -> None:
     heard, seen = picked(load_recording(path))
     assert seen.spec == Spec("ecog", RATE_HZ, CHANNELS, "microvolts")
     assert (seen.bad, seen.positions["LA2"]) == (("G 3",), (1.0, 2.0, -1.0))
+    assert seen.coordinates == "coordinates of the NWB file, n/a"
+    assert seen.regions == {"LA1": "STG", "LA2": "STG"}, "not `unknown`"
     np.testing.assert_allclose(seen.data, ecog, rtol=1e-6)
     np.testing.assert_array_equal(np.asarray(heard.data)[:, 0], sound)
     np.testing.assert_allclose(seen.stamps, 0.25 + np.arange(len(ecog)) / RATE_HZ)
     np.testing.assert_array_equal(seen.data[100:110], np.asarray(seen.data)[100:110])
+
+
+@pytest.mark.parametrize(
+    ("said", "coordinates", "place"),
+    [
+        ("x in MNI152NLin2009cAsym space", "MNI152NLin2009cAsym, mm", (1.0, 2.0, -1.0)),
+        ("MNI coordinate in micrometers", "MNI, mm", (0.001, 0.002, -0.001)),
+        ("millimetres from the anterior commissure", "coordinates of the NWB file, mm", (1.0, 2.0, -1.0)),
+    ],
+)
+def test_nwb_coordinates_are_what_their_columns_say(
+    tmp_path: Path, ecog: np.ndarray, said: str, coordinates: str, place: tuple[float, ...]
+) -> None:
+    path = write_nwb(tmp_path / "a.nwb", ecog, RATE_HZ, CHANNELS, axes=said)
+    seen = load_recording(path).streams["ecog"]
+    assert (seen.coordinates, seen.positions["LA2"]) == (coordinates, place)
 
 
 def test_nwb_with_whole_numbers_stamps_and_a_gap(tmp_path: Path) -> None:

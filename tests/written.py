@@ -100,15 +100,22 @@ def write_nwb(
     sound: tuple[float, np.ndarray] | None = None,
     bad: Sequence[str] = (),
     stamps: np.ndarray | None = None,
+    axes: str = "",
 ) -> Path:
-    """Electrical series `ecog` in volts, from 0.25 s of the file's clock, and the sound as stimulus `speech`."""
+    """Electrical series `ecog` in volts, from 0.25 s of the file's clock, and the sound as stimulus `speech`.
+
+    The last electrode's location is `unknown`, the others' STG. axes: what the columns x, y, z say of themselves.
+    """
     file = pynwb.NWBFile("made by a test", "corticast-test", BEGAN)
     device = file.create_device("amplifier")
     group = file.create_electrode_group("grid", "8 x 8", "left temporal", device)
     file.add_electrode_column("label", "label")
     file.add_electrode_column("bad", "not to be used")
+    for axis in "xyz" if axes else "":
+        file.add_electrode_column(axis, axes)
     for i, name in enumerate(channels):
-        file.add_electrode(x=float(i), y=2.0 * i, z=-1.0 * i, location="STG", group=group, label=name, bad=name in bad)
+        place = {"x": float(i), "y": 2.0 * i, "z": -1.0 * i, "location": "STG" if name != channels[-1] else "unknown"}
+        file.add_electrode(**place, group=group, label=name, bad=name in bad)
     region = file.create_electrode_table_region(list(range(len(channels))), "all")
     times = {"rate": rate_hz, "starting_time": 0.25} if stamps is None else {"timestamps": stamps}
     file.add_acquisition(

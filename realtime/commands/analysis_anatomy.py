@@ -52,7 +52,10 @@ def _atlas(wanted: str, system: str, width: int) -> tuple[Atlas | None, str]:
     if wanted == "none":
         return None, "no atlas was asked for"
     if width != 3 or (wanted in ATLASES and "mni" not in system.lower()):
-        return None, f"coordinates are {system or 'of an unnamed system'}, an atlas needs MNI"
+        return None, (
+            f"positions are in {system or 'a system without a name'}, and the atlas needs all three coordinates in MNI "
+            "space: give --montage with its system, or --atlas FILE of the same space"
+        )
     if wanted not in ATLASES:
         return load_atlas(Path(wanted)), ""
     try:

@@ -20,7 +20,7 @@ from encoders.phones_in_words import align_in_words
 from encoders.repeats import find_repeats
 from realtime.align import put_on_grid
 from realtime.audio import Resample
-from realtime.block import Block, Floats, Mask, Times, bad_samples, regular
+from realtime.block import Block, Floats, Mask, Spec, Times, bad_samples, regular
 from realtime.commands import wiring
 from realtime.commands.choose import ecog_by_rate, pick_stream, sound_by_rate
 from realtime.commands.claims import claimed_of, contaminated_names, keeps
@@ -29,6 +29,7 @@ from realtime.commands.material import Calibration
 from realtime.commands.recorded_states import recorded_timeline
 from realtime.config import Config, EcogTable
 from realtime.errors import UserError
+from realtime.montage import Electrode, Montage
 from realtime.offline import run_chain
 from realtime.pick import Pick, channel_number
 from realtime.repair import Repair
@@ -205,12 +206,10 @@ def _listened(
         say(f"warning: {path.name}: {warning}")
     if options.high_gamma:
         stream = pick_stream(recording, "high gamma", options.high_gamma, lambda _stream: False)
-        known = plan.montage.by_channel if plan.montage else {}
-        electrodes = tuple(known[label].name if label in known else label for label in stream.spec.channels)
+        plan = _of_high_gamma(plan, stream.spec)
         observed = [_at_row_rate(block, stream.spec.rate_hz) for block in to_blocks(stream)]
     else:
         stream = pick_stream(recording, "ecog", options.ecog or (config.ecog.name if config else None), ecog_by_rate)
-        electrodes = plan.electrodes(stream.spec)
         with working(f"high gamma of {path.name}") as progress:
             chain = wiring.ecog_lane(stream.spec, plan)
             kept = [(n, s) for n, s in zip(chain.names, chain.stages, strict=True) if n != "z_score"]
@@ -228,20 +227,23 @@ def _listened(
     start_s = sounds[0].times[0] if sounds else segments[0].times[0]
     times = _phone_times(path, phones, transcript, sounds, float(start_s))
     simulated = "simulated" in stream.spec.name.lower()
-    return Listened(
-        path, electrodes, segments, times, simulated, *_places(stream, plan, electrodes), tuple(contaminated)
-    )
+    electrodes, places = plan.electrodes(stream.spec), _places(stream, plan)
+    return Listened(path, electrodes, segments, times, simulated, *places, tuple(contaminated))
 
 
-def _places(
-    stream: RecordedStream, plan: wiring.EcogPlan, electrodes: Sequence[str]
-) -> tuple[dict[str, tuple[float, ...]], dict[str, str], str]:
+def _of_high_gamma(plan: wiring.EcogPlan, spec: Spec) -> wiring.EcogPlan:
+    """The plan's names and places alone, of whichever channels the montage knows: signals are used as they are."""
+    known = plan.montage.by_channel if plan.montage else {}
+    electrodes = tuple(known.get(label, Electrode(label, label)) for label in spec.channels)
+    return wiring.EcogPlan(montage=Montage(electrodes, plan.montage.system if plan.montage else ""))
+
+
+def _places(stream: RecordedStream, plan: wiring.EcogPlan) -> tuple[dict[str, tuple[float, ...]], dict[str, str], str]:
     """Positions, regions and the coordinates' name: the montage's, else those that the recording holds."""
-    if plan.montage is not None:
-        known = {one.name: one for one in plan.montage.electrodes if one.name in electrodes}
-        positions: dict[str, tuple[float, ...]] = {n: one.position for n, one in known.items() if one.position}
-        return positions, {n: one.region for n, one in known.items() if one.region}, plan.montage.system
-    return {n: tuple(xyz) for n, xyz in stream.positions.items() if n in electrodes}, {}, stream.coordinates
+    found = plan.places(stream.spec, stream.positions, stream.regions)
+    own = plan.montage is not None and any(one.position for one in plan.montage.electrodes)
+    system = plan.montage.system if plan.montage and own else stream.coordinates
+    return {name: tuple(xyz) for name, xyz in found["positions"].items()}, found["regions"], system
 
 
 def _at_row_rate(block: Block, rate_hz: float) -> Block:

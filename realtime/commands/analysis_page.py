@@ -23,8 +23,10 @@ def told(facts: Mapping[str, Any], report: Report) -> bool:
 
 
 def unit_of(system: str) -> str:
-    """Of electrodes' positions: BIDS calls places on a 2-D picture Pixels."""
-    return "pixels" if "pixel" in system.lower() else "mm"
+    """Of electrodes' positions: BIDS calls places on a 2-D picture Pixels, and n/a a unit that is not told."""
+    if "pixel" in system.lower():
+        return "pixels"
+    return "units" if system.endswith(", n/a") else "mm"
 
 
 def label_places(axes: Axes, system: str, names: tuple[str, str] = ("x", "y")) -> None:

@@ -149,14 +149,21 @@ class EcogPlan:
         marked = self.montage.electrodes if self.montage else ()
         return {*self.bad, *(one.name for one in marked if one.bad)}
 
-    def places(self, spec: Spec, told: Mapping[str, Position] = MappingProxyType({})) -> dict[str, dict[str, Any]]:
+    def places(
+        self,
+        spec: Spec,
+        told: Mapping[str, Position] = MappingProxyType({}),
+        regions: Mapping[str, str] = MappingProxyType({}),
+    ) -> dict[str, dict[str, Any]]:
         """What is known of each electrode, for those who draw it: positions, regions, groups, by name.
 
-        told: positions of channels by the stream's own description; they count where the montage has none at all.
+        told, regions: of channels, by the stream itself; each counts where the montage has none at all.
         """
         contacts = self._contacts(spec)
         if all(one.position is None for one in contacts):
             contacts = [replace(one, position=told.get(one.channel)) for one in contacts]
+        if not any(one.region for one in contacts):
+            contacts = [replace(one, region=regions.get(one.channel, "")) for one in contacts]
         pairs = self.pairs(spec) if self.reference == "bipolar" else [(i, i) for i in range(len(contacts))]
         of = {name: (contacts[a], contacts[b]) for name, (a, b) in zip(self.electrodes(spec), pairs, strict=True)}
         return {

@@ -29,7 +29,7 @@ class RecordedStream:
     engine could tell. anchor_s: raw stamp of the first row that the engine used, whose index is 0; None: the
     first row there is. lanes: anchor_s, offsets and jumps of each lane that
     read it. bad: channels that the recording calls bad. positions: (x, y, z) of channels that have one, in
-    `coordinates`, which names system and unit.
+    `coordinates`, which names system and unit. regions: of channels whose region the recording names.
     """
 
     spec: Spec
@@ -44,6 +44,7 @@ class RecordedStream:
     bad: tuple[str, ...] = ()
     positions: Mapping[str, Position] = field(default_factory=dict)
     coordinates: str = ""
+    regions: Mapping[str, str] = field(default_factory=dict)
 
     def for_lane(self, lane: str) -> RecordedStream:
         """The stream on the grid that this lane of the engine had live, where the recording tells of it."""

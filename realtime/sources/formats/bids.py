@@ -12,6 +12,7 @@ from typing import Any
 
 from realtime.block import Spec
 from realtime.errors import UserError
+from realtime.montage import region_in
 from realtime.sources.formats.edf import markers_of, one_line, opened, streams_of, told
 from realtime.sources.formats.plain import load_file
 from realtime.sources.recorded import Position, RecordedStream, Recording
@@ -65,7 +66,7 @@ def load_bids(path: Path) -> Recording:
             where = mne_bids.get_bids_path_from_fname(path.absolute(), check=False)
             known = mne_bids.read_raw_bids(where, verbose="ERROR")
         channels, events = _table(where, "channels"), _table(where, "events")
-        placed_at, positions, coordinates = _electrodes(where)
+        placed_at, positions, coordinates, regions = _electrodes(where)
         markers = [(float(row["onset"]), _event(row)) for row in events if _is_number(row["onset"])]
     except UserError:
         raise
@@ -74,7 +75,7 @@ def load_bids(path: Path) -> Recording:
             f"{str(path)!r} does not fit the BIDS files beside it ({one_line(error)}): correct them"
         ) from None
     kinds = _kinds(known, channels, placed_at)
-    streams = streams_of(raws, kinds, known.info["bads"], positions, coordinates)
+    streams = streams_of(raws, kinds, known.info["bads"], positions, coordinates, regions)
     sound = _stimuli(events, Path(where.root) / "stimuli", max(raw.n_times / raw.info["sfreq"] for raw in raws))
     if sound is not None:
         streams["sound"] = sound
@@ -138,17 +139,19 @@ def _stimulus(folder: Path, name: str) -> Path:
     return file
 
 
-def _electrodes(where: Any) -> tuple[set[str], dict[str, Position], str]:
-    """Names in electrodes.tsv; positions in mm, where the unit allows it; and what they are in."""
-    electrodes, system = _electrode_files(where)
-    facts = json.loads(system.read_text(encoding="utf-8")) if system is not None else {}
+def _electrodes(where: Any) -> tuple[set[str], dict[str, Position], str, dict[str, str]]:
+    """Names in electrodes.tsv; positions in mm, where the unit allows it; what they are in; and regions."""
+    electrodes, sidecar = _electrode_files(where)
+    facts = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar is not None else {}
     unit = str(facts.get("iEEGCoordinateUnits", "n/a"))
     rows = _rows(electrodes)
     positions = {
         row["name"]: _scaled(row, TO_MM.get(unit, 1.0)) for row in rows if all(_is_number(row[axis]) for axis in "xyz")
     }
     names = {row["name"] for row in rows}
-    return names, positions, f"{facts.get('iEEGCoordinateSystem', 'n/a')}, {'mm' if unit in TO_MM else unit}"
+    regions = {row["name"]: region for row in rows if (region := region_in(row))}
+    system = f"{facts.get('iEEGCoordinateSystem', 'n/a')}, {'mm' if unit in TO_MM else unit}"
+    return names, positions, system, regions
 
 
 def _electrode_files(where: Any) -> tuple[Path | None, Path | None]:

@@ -81,6 +81,7 @@ def streams_of(
     bad: Sequence[str] = (),
     positions: Mapping[str, Position] | None = None,
     coordinates: str = "",
+    regions: Mapping[str, str] | None = None,
 ) -> dict[str, RecordedStream]:
     """A stream for each kind of channel and rate; the name of all but the first of a kind ends in its rate."""
     streams: dict[str, RecordedStream] = {}
@@ -100,6 +101,7 @@ def streams_of(
                 bad=tuple(channel for channel in names if channel in bad),
                 positions=here,
                 coordinates=coordinates if here else "",
+                regions={channel: region for channel, region in (regions or {}).items() if channel in names},
             )
     return streams
 

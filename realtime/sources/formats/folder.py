@@ -61,6 +61,7 @@ def _save_stream(folder: Path, name: str, stream: RecordedStream) -> dict[str, A
         "bad": list(stream.bad),
         "positions": {channel: list(xyz) for channel, xyz in stream.positions.items()},
         "coordinates": stream.coordinates,
+        "regions": dict(stream.regions),
     }
     if name == "sound" and rate == round(rate):
         entry["file"] = f"{safe}.wav"
@@ -119,6 +120,7 @@ def _load_stream(folder: Path, name: str, entry: dict[str, Any]) -> RecordedStre
         bad=tuple(map(str, entry.get("bad", ()))),
         positions={str(channel): _position(xyz) for channel, xyz in entry.get("positions", {}).items()},
         coordinates=str(entry.get("coordinates", "")),
+        regions={str(channel): str(region) for channel, region in entry.get("regions", {}).items()},
     )
 
 

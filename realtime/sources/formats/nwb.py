@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from realtime.block import Spec
 from realtime.errors import UserError
+from realtime.montage import NO_REGION
 from realtime.sources.recorded import Position, RecordedStream, Recording
 from realtime.sources.samples import Data, OnDisk, RegularStamps, Stamps, converted
 
@@ -22,6 +24,10 @@ except ImportError:
 
 MICROVOLTS_PER_VOLT = 1e6
 SOUND_HZ = 8000.0  # a series without electrodes at this rate or a higher one is taken for sound
+OWN_COORDINATES = "coordinates of the NWB file"  # which it does not name
+MICROMETRES = re.compile(r"\b(µm|μm|um|microns?|micromet(er|re)s?)\b", re.IGNORECASE)
+MILLIMETRES = re.compile(r"\b(mm|millimet(er|re)s?)\b", re.IGNORECASE)
+MNI = re.compile(r"\bMNI\w*", re.IGNORECASE)
 LABELS = ("label", "channel_name", "electrode_name", "name")
 RATE_ROWS = 100_000  # timestamps that a rate is found from
 LARGEST_SPREAD = 0.5  # of the middle nine tenths of the steps, as a share of the median: beyond it there is no rate
@@ -107,7 +113,8 @@ def _electrical(name: str, series: Any, stamps: Stamps, rate_hz: float) -> Recor
         )
     channels = _labels(table, rows)
     bad = _column(table, "bad", rows)
-    positions = _positions(table, rows, channels)
+    positions, coordinates = _positions(table, rows, channels)
+    places = [_text(value).strip() for value in _column(table, "location", rows)]
     return RecordedStream(
         Spec(name, rate_hz, channels, "microvolts"),
         data,
@@ -115,7 +122,8 @@ def _electrical(name: str, series: Any, stamps: Stamps, rate_hz: float) -> Recor
         type="ECoG",
         bad=tuple(c for c, is_bad in zip(channels, bad, strict=True) if _true(is_bad)) if bad else (),
         positions=positions,
-        coordinates="as in the NWB file" if positions else "",
+        coordinates=coordinates if positions else "",
+        regions={c: place for c, place in zip(channels, places, strict=False) if place.lower() not in NO_REGION},
     )
 
 
@@ -130,12 +138,20 @@ def _labels(table: Any, rows: list[int]) -> tuple[str, ...]:
     return tuple(f"{group}_{number}" for group, number in zip(groups, numbers, strict=True))
 
 
-def _positions(table: Any, rows: list[int], channels: tuple[str, ...]) -> dict[str, Position]:
+def _positions(table: Any, rows: list[int], channels: tuple[str, ...]) -> tuple[dict[str, Position], str]:
+    """Places in mm where the file tells a unit, else as they are; and the names of system and unit.
+
+    NWB has no field for either: what the table and its columns x, y, z say of themselves is all that there is.
+    """
     axes = [_column(table, axis, rows) for axis in "xyz"]
     if not all(axes):
-        return {}
-    points = {c: (float(x), float(y), float(z)) for c, x, y, z in zip(channels, *axes, strict=True)}
-    return {channel: xyz for channel, xyz in points.items() if np.all(np.isfinite(xyz))}
+        return {}, ""
+    said = " ".join(str(one.description) for one in (table, *(table[axis] for axis in "xyz")))
+    mni, micro, milli = (pattern.search(said) for pattern in (MNI, MICROMETRES, MILLIMETRES))
+    gain, unit = (1e-3 if micro else 1.0), "mm" if mni or micro or milli else "n/a"  # MNI space is in mm
+    points = zip(channels, (gain * np.array(axes, np.float64)).T.tolist(), strict=True)
+    positions: dict[str, Position] = {channel: (x, y, z) for channel, (x, y, z) in points if np.isfinite(x + y + z)}
+    return positions, f"{mni[0] if mni else OWN_COORDINATES}, {unit}"
 
 
 def _column(table: Any, name: str, rows: Iterable[int]) -> list[Any]:
