@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from encoders.analysis.lagged import Heard, folds_of, predict_fold
 from encoders.analysis.sweep import Cell, gather, make_cell, run_cells, save_heard, solve_cell
+from realtime.commands.analysis_features import observed_file
+from realtime.commands.analysis_store import Store
 from realtime.errors import UserError
 
 
@@ -125,6 +128,30 @@ def test_dask_gives_the_same_and_uses_both_cores(tmp_path: Path) -> None:
     for model in range(2):
         a, b = (gather(of_model(cells, model), heard) for cells in (alone, here))
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.long
+def test_workers_of_a_cluster_run_in_a_folder_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real worker processes, started elsewhere than the command, which names its folder from where it is."""
+    distributed = pytest.importorskip("distributed")
+    folders = tmp_path / "workers", tmp_path / "here"
+    for folder in folders:
+        folder.mkdir()
+    monkeypatch.chdir(folders[0])
+    with distributed.LocalCluster(n_workers=2, processes=True, threads_per_worker=1, dashboard_address=None) as cluster:
+        monkeypatch.chdir(folders[1])
+        with distributed.Client(cluster) as client:
+            assert set(client.run(os.getcwd).values()) == {str(folders[0])}
+        store = Store(Path("out"))
+        heard = cells_in(tmp_path, models=1)[1]
+        x = np.load(tmp_path / "x0.npy")
+        (features,) = store.arrays("x", "one", (0,), lambda: {0: x}).values()
+        observed, out = observed_file(heard, store), store.cells("layers")
+        cells = [make_cell(f"fold {fold}", features, observed, (0, 6), fold, out) for fold in range(5)]
+        assert run_cells(cells, scheduler=cluster.scheduler_address) == {}
+    assert np.isfinite(gather(cells, heard)).all()
+    assert (folders[1] / "out" / "cells" / "layers").is_dir()
+    assert not any(folders[0].rglob("*.npy"))
 
 
 @pytest.mark.long

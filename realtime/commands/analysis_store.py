@@ -28,10 +28,10 @@ class Result:
 
 
 class Store:
-    """A folder of results and of intermediate arrays."""
+    """A folder of results and of intermediate arrays, by its whole name: workers run in folders of their own."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.absolute()
 
     def cells(self, part: str) -> Path:
         """Where what a part's cells found is kept until its result is."""
