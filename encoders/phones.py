@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,11 +41,13 @@ class PhoneAlignment:
     phones: (ARPAbet label without stress, start_s, end_s), without gaps from 0 to the sound's end; pauses and noises
         are "SIL". words: (word, start_s, end_s), pauses left out. missing_words: words of the transcript that the
         dictionary does not know, in order; they were not aligned, and their sound went to their neighbours.
+        outside_words: of words with times, those that begin where there is no sound.
     """
 
     phones: list[Timed]
     words: list[Timed]
     missing_words: list[str]
+    outside_words: list[str] = field(default_factory=list)
 
 
 def align_phones(sound: npt.NDArray[np.float32], transcript: str) -> PhoneAlignment:

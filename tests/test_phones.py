@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import soxr
 
 from encoders.phones import PHONE_CLASS, PhoneAlignment, align_phones
 from encoders.speech import load_trials
-from realtime.commands.analysis_data import transcript_phones
+from realtime.block import regular
+from realtime.commands.analysis_transcript import phone_times, transcript_phones
 from realtime.errors import UserError
 
 pytest.importorskip("pocketsphinx")
@@ -97,15 +99,55 @@ def test_words_with_times_are_aligned_stretch_by_stretch(tmp_path: Path) -> None
     rows = [*words, ("zzyzx", last_s + 0.5, last_s + 0.9), ("beyond", last_s + 9.0, last_s + 9.5)]
     table = "".join(f"{word},{start_s!r},{end_s!r}\n" for word, start_s, end_s in rows)
     (tmp_path / "words.csv").write_text(f"word,start,end\n{table}")
-    found = transcript_phones(quiet, tmp_path / "words.csv", lambda _: None)
+    found = transcript_phones([regular(quiet[:, None], 16_000)], tmp_path / "words.csv")
     starts, ends = np.array([p[1:] for p in found.phones]).T
     assert (starts[0], ends[-1]) == (0, len(quiet) / 16_000)
     np.testing.assert_allclose(starts[1:], ends[:-1])
     assert found.words == rows[:-1]
     assert "zzyzx" in found.missing_words
+    assert found.outside_words == ["beyond"]
     spoken = [p for p in found.phones if p[0] != "SIL"]
     expected = [p for p in whole.phones if p[0] != "SIL" and p[2] <= last_s]
     assert abs(len(spoken) - len(expected)) <= 0.02 * len(expected)  # a word may be said in another way
     known = {(p[0], round(100 * p[1])) for p in spoken}
     same = [any((p[0], round(100 * p[1]) + step) in known for step in range(-2, 3)) for p in expected]
     assert np.mean(same) > 0.95
+
+
+def test_sound_with_a_gap_is_aligned_on_both_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Phones lie where those of the whole sound do, the later ones by the gap later; words in the gap are told."""
+    gap_s, begins_s = 5.0, 3.0  # on the recording's clock
+    sound, _, whole = aligned(7)
+    spoken = [word for word in whole.words if word[2] < 25.0]
+    before, after = next(pair for pair in itertools.pairwise(spoken) if pair[1][1] - pair[0][2] > 0.3)
+    cut = round((before[2] + after[1]) / 2 * 16_000)
+    cut_s, end = cut / 16_000, round((spoken[-1][2] + 0.2) * 16_000)
+    runs = [
+        regular(sound[:cut, None], 16_000, begins_s),
+        regular(sound[cut:end, None], 16_000, begins_s + cut_s + gap_s),
+    ]
+    rows = [(word, *(t + gap_s * (a > cut_s) for t in (a, b))) for word, a, b in spoken]
+    lost = [("swallowed", cut_s + 1.0, cut_s + 1.5), ("late", end / 16_000 + gap_s + 1.0, end / 16_000 + gap_s + 1.5)]
+    table = "".join(f"{word},{a!r},{b!r}\n" for word, a, b in (*rows, *lost))
+    (tmp_path / "words.csv").write_text(f"word,start,end\n{table}")
+    found = phone_times(tmp_path, None, tmp_path / "words.csv", runs, begins_s)
+    assert found is not None
+    assert found.outside_words == ["swallowed", "late"]
+    assert (
+        "words.csv: 2 words begin where there is no sound, and are left out: swallowed, late" in capsys.readouterr().err
+    )
+    assert [word for word, _, _ in found.words] == [word for word, _, _ in spoken]
+    np.testing.assert_allclose([w[1:] for w in found.words], [[t + begins_s for t in row[1:]] for row in rows])
+    known = [(label, a - begins_s) for label, a, _ in found.phones if label != "SIL"]
+    assert not any(cut_s < a < cut_s + gap_s for _, a in known)
+    expected = [(p[0], p[1] + gap_s * (p[1] > cut_s)) for p in whole.phones if p[0] != "SIL" and p[1] < spoken[-1][2]]
+    near = {(label, round(100 * a) + step) for label, a in known for step in range(-2, 3)}
+    for later in (False, True):
+        same = [(label, round(100 * a)) in near for label, a in expected if (a > cut_s) == later]
+        assert len(same) > 50
+        assert np.mean(same) > 0.95
+    starts, ends = np.array([p[1:] for p in found.phones]).T
+    np.testing.assert_allclose(starts[1:], ends[:-1])
+    (tmp_path / "text.txt").write_text("plain words")
+    with pytest.raises(UserError, match=rf"has a gap {cut_s:.1f} s after its start \(1 in all\)"):
+        transcript_phones(runs, tmp_path / "text.txt")

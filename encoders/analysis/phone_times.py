@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from encoders.analysis.phone_classes import NOT_SPEECH, TIMIT, arpabet
@@ -26,13 +26,14 @@ class PhoneTimes:
     """Seconds from the sound's start. phones: ARPAbet, `SIL` for pauses, in order. words: pauses left out.
 
     unknown: labels that are no phones, with their counts; they count as pauses. missing_words: of a transcript that
-    was aligned, words that the dictionary does not hold.
+    was aligned, words that the dictionary does not hold. outside_words: those that begin where there is no sound.
     """
 
     phones: list[Timed]
     words: list[Timed]
     unknown: dict[str, int]
     missing_words: list[str]
+    outside_words: list[str] = field(default_factory=list)
 
 
 def read_phone_times(path: Path) -> PhoneTimes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,14 +14,13 @@ import numpy as np
 from encoders.analysis.features import frame_times, spectrogram
 from encoders.analysis.lagged import Heard
 from encoders.analysis.phone_events import Speech
-from encoders.analysis.phone_times import FORMATS, PhoneTimes, cleaned, read_events, read_phone_times
-from encoders.phones import PhoneAlignment, align_phones
-from encoders.phones_in_words import align_in_words
+from encoders.analysis.phone_times import PhoneTimes
 from encoders.repeats import find_repeats
 from realtime.align import put_on_grid
 from realtime.audio import Resample
 from realtime.block import Block, Floats, Mask, Spec, Times, bad_samples, regular
 from realtime.commands import wiring
+from realtime.commands.analysis_transcript import phone_times
 from realtime.commands.choose import ecog_by_rate, pick_stream, sound_by_rate
 from realtime.commands.claims import claimed_of, contaminated_names, keeps
 from realtime.commands.console import say, working
@@ -225,7 +224,7 @@ def _listened(
         contaminated = contaminated_names([one], plan)
     segments = _segments(observed, sounds, path)
     start_s = sounds[0].times[0] if sounds else segments[0].times[0]
-    times = _phone_times(path, phones, transcript, sounds, float(start_s))
+    times = phone_times(path, phones, transcript, sounds, float(start_s))
     simulated = "simulated" in stream.spec.name.lower()
     electrodes, places = plan.electrodes(stream.spec), _places(stream, plan)
     return Listened(path, electrodes, segments, times, simulated, *places, tuple(contaminated))
@@ -307,52 +306,6 @@ def _segments(observed: Sequence[Block], sounds: Sequence[Block], path: Path) ->
 def _own_grid(block: Block) -> Times:
     rows = int((block.times[-1] - block.times[0]) * ROW_HZ) + 1
     return regular(np.zeros((rows, 1)), ROW_HZ, float(block.times[0])).times
-
-
-def _phone_times(
-    path: Path, given: Path | None, transcript: Path | None, sounds: Sequence[Block], start_s: float
-) -> PhoneTimes | None:
-    found = given or (None if transcript else _beside(path))
-    if found is not None:
-        times = read_phone_times(found)
-        if times.unknown:
-            say(
-                f"{found.name}: {sum(times.unknown.values())} labels are no phones and count as pauses: "
-                f"{', '.join(sorted(times.unknown))}"
-            )
-    elif transcript is not None:
-        if not sounds:
-            raise UserError(f"{path.name} holds no sound to align {transcript.name} to: give --phones")
-        with working(f"aligning {transcript.name}") as progress:
-            aligned = transcript_phones(sounds[0].data[:, 0], transcript, progress)
-        if aligned.missing_words:
-            say(
-                f"{transcript.name}: {len(aligned.missing_words)} words could not be aligned, or are not in the "
-                f"dictionary; their sound went to their neighbours: {', '.join(sorted(set(aligned.missing_words)))}"
-            )
-        times = cleaned(aligned.phones, aligned.words, transcript.name)
-        times = PhoneTimes(times.phones, times.words, times.unknown, aligned.missing_words)
-    else:
-        return None
-    moved = [[(label, a + start_s, b + start_s) for label, a, b in some] for some in (times.phones, times.words)]
-    return PhoneTimes(moved[0], moved[1], times.unknown, times.missing_words)
-
-
-def transcript_phones(sound: Floats, transcript: Path, progress: Callable[[float], None]) -> PhoneAlignment:
-    """A plain text over the whole sound; words with times (CSV, CTM, TextGrid) stretch by stretch."""
-    if transcript.suffix.lower() in FORMATS:
-        return align_in_words(sound, read_events(transcript, "word")[1], progress)
-    try:
-        return align_phones(sound, transcript.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"transcript {str(transcript)!r} cannot be read ({error}): give a UTF-8 text file") from None
-
-
-def _beside(path: Path) -> Path | None:
-    """phones.TextGrid, phones.csv ... in a recording's folder; RECORDING.TextGrid ... beside a file."""
-    suffixes = (*FORMATS, ".TextGrid")
-    some = [path / f"phones{s}" for s in suffixes] if path.is_dir() else [path.with_suffix(s) for s in suffixes]
-    return next((file for file in some if file.is_file()), None)
 
 
 def _z_scored(recordings: Sequence[Listened]) -> list[Listened]:

@@ -20,7 +20,7 @@ from realtime.commands.analysis_store import Result, Store
 from realtime.commands.console import working
 
 Doubles = npt.NDArray[np.float64]
-VERSION = 4
+VERSION = 5
 LEAST_EVENTS, LEAST_PHONES = 200, 5
 F_LAGS_S = np.round(np.arange(-0.1, 0.5001, 0.02), 3)
 F_DRAWS = 1000
@@ -49,6 +49,7 @@ def compute(patient: Patient, setup: Setup, store: Store) -> Result:
         "rare": [phone for phone, n in zip(PHONES, counts, strict=True) if n < LEAST],
         "unknown": {k: v for one in patient.recordings if one.phones for k, v in one.phones.unknown.items()},
         "missing_words": sorted({w for one in patient.recordings if one.phones for w in one.phones.missing_words}),
+        "outside_words": [w for one in patient.recordings if one.phones for w in one.phones.outside_words],
     }
     if len(events) < LEAST_EVENTS or np.sum(counts >= LEAST) < LEAST_PHONES:
         return Result({**facts, "too_little": _too_little(len(events), int(np.sum(counts >= LEAST)))})

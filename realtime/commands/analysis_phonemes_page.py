@@ -13,6 +13,7 @@ from realtime.commands.analysis_page import label_places, told, unit_of
 from realtime.commands.analysis_phonemes import F_LAGS_S
 from realtime.commands.analysis_setup import Setup, Truth
 from realtime.commands.analysis_store import Result
+from realtime.commands.analysis_transcript import shortened
 from realtime.commands.report import Report, new_figure
 
 Rows = list[dict[str, Any]]
@@ -66,6 +67,11 @@ def _events_text(facts: dict[str, Any], report: Report) -> None:
         report.add_text(
             "Words that the dictionary does not hold; their sound went to their neighbours, whose phone times are "
             f"therefore wrong: {', '.join(facts['missing_words'])}."
+        )
+    if facts.get("outside_words"):
+        report.add_text(
+            f"{len(facts['outside_words'])} words of the transcript begin where there is no sound, and are left out: "
+            f"{shortened(facts['outside_words'])}."
         )
 
 
