@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,8 @@ def test_phonemes_of_a_simulated_patient(session: Path, tmp_path: Path, capsys: 
             assert one["phone_class"] in tops
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "simulated" in page.lower()
+    assert re.search(r"reference\W.{0,40}high gamma as recorded", page, re.DOTALL)
+    assert "common average" not in page
     assert page.count("data:image/png") >= 3
     assert "http://" not in page.replace("http://www.w3.org", "")
     first = (tmp_path / "out" / "numbers.csv").read_bytes()

@@ -258,6 +258,7 @@ def _facts(options: argparse.Namespace, setup: Setup, patients: Sequence[Patient
         f"{streaming.mode}, block {streaming.block_ms:g} ms, delay {streaming.delay_ms:g} ms, "
         f"history {streaming.history_s:g} s"
     )
-    facts["reference"] = config.ecog.reference if config else "common average"
+    made = config.ecog.reference if config else "common average"
+    facts["reference"] = "high gamma as recorded" if options.high_gamma else made
     facts["delays"] = delays_in_words(wiring.delays_for(config, None))
     return {**facts, "machine": f"{machine['cores']} cores, {machine['processor']}"}
