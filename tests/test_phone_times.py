@@ -94,16 +94,29 @@ def test_unknown_labels_are_told_not_dropped() -> None:
         ("a.csv", "start,label\n0,AA\n", "duration"),
         ("a.csv", "start,end,label\n1,0.5,AA\n", "start <= end"),
         ("a.csv", "start,end,label\n", "no phone"),
+        (
+            "a.csv",
+            "start,end,label\n0,1,AA\n\n1,2\n",
+            "line 4 has 2 of the 3 values of the header: .'1', '2'.; correct",
+        ),
+        ("a.csv", "start,end,label,kind\n0,1,AA\n", "line 2 has 3 of the 4 values"),
+        ("a.csv", "start,end,label\n0\n", "line 2 has 1 of the 3 values"),
+        ("a.csv", "label,start,duration\nAA,0\n", "line 2 has 2 of the 3 values"),
+        ("a.csv", f"start,end,label\n0,1,{'A' * 200_000}\n", "field larger"),
+        ("a.csv", b"start,end,label\n0,1,\xe9\n", "no UTF-8 text"),
+        ("a.ctm", "utt 1 0 1 AA\nutt 1 1.0 0.5\n", "line 2 is no CTM line"),
         ("a.ctm", "utt 1 zero\n", "line 1"),
         ("a.TextGrid", "hello", "ooTextFile"),
         ("a.TextGrid", long_textgrid("other"), "a tier called phones"),
-        ("a.TextGrid", long_textgrid()[:300], "a.TextGrid"),
+        ("a.TextGrid", long_textgrid()[:300], "cut short"),
+        ("a.TextGrid", long_textgrid()[:-60], "cut short"),
         ("missing.csv", None, "cannot be read"),
     ],
 )
-def test_wrong_files_are_told_in_one_line(tmp_path: Path, name: str, text: str | None, message: str) -> None:
+def test_wrong_files_are_told_in_one_line(tmp_path: Path, name: str, text: str | bytes | None, message: str) -> None:
     path = tmp_path / name
     if text is not None:
-        path.write_text(text)
-    with pytest.raises(UserError, match=message):
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=message) as told:
         read_phone_times(path)
+    assert "\n" not in str(told.value)

@@ -71,12 +71,14 @@ def _read(path: Path) -> tuple[list[Timed], list[Timed]]:
     if kind not in FORMATS:
         raise UserError(f"phone times {str(path)!r}: found {path.suffix!r}, expected .TextGrid, .csv, .tsv or .ctm")
     try:
-        text = _decoded(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"phone times {str(path)!r} cannot be read ({error.strerror}): give an existing file") from None
     try:
-        return {".textgrid": _textgrid, ".ctm": _ctm}.get(kind, _table)(text)
-    except (ValueError, IndexError, KeyError) as error:
+        return {".textgrid": _textgrid, ".ctm": _ctm}.get(kind, _table)(_decoded(content))
+    except UnicodeDecodeError as error:
+        raise UserError(f"phone times {str(path)!r}: found no UTF-8 text ({error.reason}); save it as UTF-8") from None
+    except (ValueError, csv.Error) as error:
         raise UserError(f"phone times {str(path)!r}: {error}; correct the file") from None
 
 
@@ -121,12 +123,18 @@ def _table(text: str) -> tuple[list[Timed], list[Timed]]:
     kind = names.get("kind") or names.get("tier")
     phones: list[Timed] = []
     words: list[Timed] = []
-    for number, row in enumerate(rows, start=2):
+    needed = [column for column in (start, end, length, label, kind) if column]
+    for row in rows:
+        values = [value for value in row.values() if value is not None]
+        if any(row[column] is None for column in needed):
+            raise ValueError(
+                f"line {rows.line_num} has {len(values)} of the {len(names)} values of the header: {values}"
+            )
         try:
             begin = float(row[start])
             stop = float(row[end]) if end else begin + float(row[length or ""])
-        except (TypeError, ValueError):
-            raise ValueError(f"line {number} holds no two times: {list(row.values())}") from None
+        except ValueError:
+            raise ValueError(f"line {rows.line_num} holds no two times: {values}") from None
         into = words if kind and row[kind].strip().lower().startswith("word") else phones
         into.append((row[label].strip(), begin, stop))
     return phones, words
@@ -147,10 +155,10 @@ def _ctm(text: str) -> tuple[list[Timed], list[Timed]]:
         if not fields or fields[0].startswith(";;"):
             continue
         try:
-            start, length = float(fields[2]), float(fields[3])
+            start, length, label = float(fields[2]), float(fields[3]), fields[4]
         except (ValueError, IndexError):
             raise ValueError(f"line {number} is no CTM line (file channel start duration label): {line!r}") from None
-        phones.append((fields[4], start, start + length))
+        phones.append((label, start, start + length))
     return phones, []
 
 
@@ -161,6 +169,19 @@ def _textgrid(text: str) -> tuple[list[Timed], list[Timed]]:
     values = [m[1].replace('""', '"') if m[1] is not None else (m[2] or m[3]) for m in re.finditer(pattern, body)]
     if values[:2] != ["ooTextFile", "TextGrid"]:
         raise ValueError("found no TextGrid, expected a file that begins with ooTextFile")
+    try:
+        tiers = _tiers(values)
+    except (ValueError, IndexError):
+        raise ValueError("the TextGrid is cut short, or no number stands where one should") from None
+    phones = _tier(tiers, ("phones", "phone", "phonemes", "phoneme", "segments", "mau"))
+    words = _tier(tiers, ("words", "word", "ort-mau"))
+    if phones is None and words is None:
+        raise ValueError(f"found tiers {', '.join(tiers) or 'none'}, expected one called phones")
+    return phones or [], words or []
+
+
+def _tiers(values: list[str]) -> dict[str, list[Timed]]:
+    """Intervals by tier. Raises IndexError or ValueError where the values end too early or are no numbers."""
     tiers: dict[str, list[Timed]] = {}
     at = 6  # file type, object class, xmin, xmax, <exists>, number of tiers
     for _ in range(int(values[5])):
@@ -171,11 +192,7 @@ def _textgrid(text: str) -> tuple[list[Timed], list[Timed]]:
         at += size * count
         if kind == "IntervalTier":
             tiers[name] = [(label, float(start), float(end)) for start, end, label in entries]
-    phones = _tier(tiers, ("phones", "phone", "phonemes", "phoneme", "segments", "mau"))
-    words = _tier(tiers, ("words", "word", "ort-mau"))
-    if phones is None and words is None:
-        raise ValueError(f"found tiers {', '.join(tiers) or 'none'}, expected one called phones")
-    return phones or [], words or []
+    return tiers
 
 
 def _tier(tiers: dict[str, list[Timed]], names: tuple[str, ...]) -> list[Timed] | None:
