@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
+from encoders.whisper import StreamingSettings
+from realtime.commands import analysis_layers_page, analysis_phonemes_page, analysis_time_page
 from realtime.commands.analysis_anatomy_page import flat_places, quantities
 from realtime.commands.analysis_decoder import DECODERS
 from realtime.commands.analysis_decoder_page import draw_decoder
 from realtime.commands.analysis_depths_page import NO_REGION, draw_depths
 from realtime.commands.analysis_page import label_places
-from realtime.commands.analysis_setup import Truth
+from realtime.commands.analysis_setup import Setup, Truth
 from realtime.commands.analysis_store import Result
+from realtime.commands.analysis_time import PAIRS
 from realtime.commands.report import Report, new_figure
 
 NAMES = ["A1", "A2", "A3", "A4"]
@@ -115,3 +120,99 @@ def test_depths_are_counted_by_the_anatomys_regions() -> None:
     assert found_in_both["all", f"tiny offline, {NO_REGION}"]["electrodes"] == 3
     none = Result(facts, {**arrays, "p_fdr": np.full(5, np.nan)})
     assert depths_of({("p", "layers"): none}, of_file) == {}
+
+
+SETUP = Setup((), StreamingSettings(3), system="MNI152, mm")
+
+
+def written(rows: list[dict[str, Any]]) -> dict[tuple[str, str, str], Any]:
+    """By electrode, `of` and quantity."""
+    return {(row["electrode"], row["of"], row["quantity"]): row["value"] for row in rows}
+
+
+def test_confusion_of_layers_counts_electrodes_of_a_known_layer_and_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Row: the layer that drives, column: the one found. Out: a low or unknown ceiling, another kind, a stranger."""
+    of = {"A": (1, 0.4), "B": (1, 0.9), "C": (2, 0.5), "D": (3, 0.6), "E": (3, 0.39), "F": (3, None), "G": (None, 0.9)}
+    truth = {name: Truth("layer" if layer else "phone", layer, None, ceiling) for name, (layer, ceiling) in of.items()}
+    names = [*of, "stranger"]
+    arrays = {
+        "m offline/best": np.array([1, 2, 2, 1, 3, 3, 3, 1]),
+        "m causal/best": np.array([1, 1, 2, 3, 1, 1, 1, 1]),
+    }
+    drawn: list[Any] = []
+    matrix = analysis_layers_page._matrix
+
+    def kept(axes: Axes, counts: Any, layers: tuple[int, ...]) -> None:
+        matrix(axes, counts, layers)
+        drawn.append(axes)
+
+    monkeypatch.setattr(analysis_layers_page, "_matrix", kept)
+    report = Report("a", {})
+    counts = analysis_layers_page.against_truth(report, arrays, names, "m", (1, 2, 3), truth)
+    expected = {"offline": [[1, 1, 0], [0, 1, 0], [1, 0, 0]], "causal": [[2, 0, 0], [0, 1, 0], [0, 0, 1]]}
+    for axes, (hearing, table) in zip(drawn, expected.items(), strict=True):
+        assert axes.get_title() == hearing
+        np.testing.assert_array_equal(axes.images[0].get_array(), table)
+        shown = {(round(t.get_position()[1]), round(t.get_position()[0])): t.get_text() for t in axes.texts}
+        assert shown == {at: str(n) for at, n in np.ndenumerate(np.array(table)) if n}
+        assert (axes.get_ylabel(), axes.get_xlabel()) == ("layer that drives", "layer found")
+        assert [t.get_text() for t in axes.get_xticklabels()] == ["1", "2", "3"]
+    assert counts == [
+        (f"m {hearing}, electrodes driven by layer {i + 1}", f"found in layer {j + 1}", n)
+        for hearing, table in expected.items()
+        for i, row in enumerate(table)
+        for j, n in enumerate(row)
+    ]
+    page = report.html()
+    assert "4 electrodes with a ceiling of 0.4 or more" in page
+    assert "offline: 50% exact, 75% within one; causal: 100% exact, 100% within one" in page
+    empty = Report("a", {})
+    assert analysis_layers_page.against_truth(empty, arrays, ["G", "stranger"], "m", (1, 2, 3), truth) == []
+    assert "Simulated" not in empty.html()
+
+
+def test_what_time_gains_over_all_electrodes_is_in_the_table() -> None:
+    arrays = {f"{kind}/r": np.array([0.1, 0.2]) for kind in ("instantaneous", "lagged", "lstm", "lstm_attention")}
+    for better, plain in PAIRS:
+        arrays |= {f"{better} over {plain}/gain": np.zeros(2), f"{better} over {plain}/p_fdr": np.ones(2)}
+    tests = [{"pair": list(pair), "mean_gain": 0.1 * n, "p": 0.01 * n} for n, pair in enumerate(PAIRS, start=1)]
+    facts = {"electrodes": ["A1", "A2"], "embedding": "tiny causal, layer 3", "epochs": 8, "tests": tests}
+    rows = written(analysis_time_page.draw("p", Result(facts, arrays), SETUP, Report("a", {})))
+    for n, (better, plain) in enumerate(PAIRS, start=1):
+        assert rows["", f"{better} over {plain}", "mean gain over electrodes"] == 0.1 * n
+        assert rows["", f"{better} over {plain}", "p over electrodes"] == 0.01 * n
+    assert rows["A2", "lagged", "r"] == 0.2
+
+
+def phonemes(found: dict[str, Any], compact: dict[str, float] | str, names: list[str], **more: Any) -> Result:
+    """A result of the part, of which only what is found is told."""
+    count = len(names)
+    numbers = ("encoding_r", "encoding_p", "index", "own_index", "own_latency_s")
+    labels = ("top_phone", "top_manner", "own_top_phone", "own_top_manner")
+    arrays = {name: np.full(count, 0.1) for name in numbers} | {name: np.full(count, "") for name in labels}
+    return Result(
+        {"electrodes": names, "window_s": [0.15, 0.2], "compact": compact, **more},
+        arrays | {name: np.array(values) for name, values in found.items()},
+    )
+
+
+def test_clusters_and_what_drives_electrodes_are_in_the_table() -> None:
+    names = ["A", "B", "C", "D"]
+    truth = dict(zip(names, (Truth("phone", None, "S"), Truth("phone", None, "nasal"), Truth("onset"), Truth("dead")),
+                     strict=True))  # fmt: skip
+    found = {"encodes": [True, True, True, False], "phonetic": [False] * 4, "top_phone": ["S", "", "", ""]}
+    found |= {"own_top_manner": ["fricative", "nasal", "", ""], "own_top_phone": ["S", "N", "", ""]}
+    setup = replace(SETUP, truth=truth)
+    result = phonemes(found, {"spread": 12.5, "expected": 30.0, "p": 0.002}, names)
+    rows = written(analysis_phonemes_page.draw("p", result, setup, Report("a", {})))
+    assert [rows["", "clusters", q] for q in ("spread_mm", "expected_mm", "p")] == [12.5, 30.0, 0.002]
+    phone = {q: rows["", "electrodes driven by phone", q] for q in ("number", "encode", "phonetic")}
+    assert phone == {"number": 2, "encode": 2, "phonetic": 0}
+    assert rows["", "electrodes driven by phone", "own class on top"] == 1
+    assert rows["", "electrodes driven by phone", "the same at own latency"] == 2
+    assert rows["", "electrodes driven by undriven, dead", "encode"] == 0
+    assert rows["A", "", "top_phone"] == "S"
+    without = phonemes(found, "2 phonetic electrodes, at least 6 are needed for clusters", names)
+    assert not any(
+        "clusters" in key for key in written(analysis_phonemes_page.draw("p", without, setup, Report("a", {})))
+    )

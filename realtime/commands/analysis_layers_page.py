@@ -34,16 +34,18 @@ def draw(patient: str, result: Result, setup: Setup, report: Report) -> Rows:
         "layer of a trained Whisper (best r against the best of all layers under circular shifts, false discovery "
         "rate 0.05). r is out of fold, from 50 whitened principal components and lags of 0 to 0.36 s."
     )
+    rows = _numbers(patient, facts, arrays, names)
     for model in dict.fromkeys(model for model, _, _ in facts["families"] if model):
         layers = next(tuple(numbers) for m, _, numbers in facts["families"] if m == model)
         _profiles(report, arrays, encodes, model, layers)
         _heat(report, arrays, encodes, names, model, layers)
         _peaks(report, arrays, encodes, model, layers)
         if setup.truth:
-            _against_truth(report, arrays, names, model, layers, setup.truth)
+            counts = against_truth(report, arrays, names, model, layers, setup.truth)
+            rows += [_row(patient, "", *one) for one in counts]
         report.add_table(_electrodes(arrays, names, model), f"Electrodes, Whisper {model}", folded=True)
         draw_decoder(report, facts, arrays, names, model, setup.truth)
-    return _numbers(patient, facts, arrays, names)
+    return rows
 
 
 def _profiles(report: Report, arrays: Any, encodes: Any, model: str, layers: tuple[int, ...]) -> None:
@@ -97,23 +99,32 @@ def _peaks(report: Report, arrays: Any, encodes: Any, model: str, layers: tuple[
     )
 
 
-def _against_truth(
+def against_truth(
     report: Report, arrays: Any, names: list[str], model: str, layers: tuple[int, ...], truth: dict[str, Truth]
-) -> None:
-    """Confusion matrices for a simulated patient, over the layer-driven electrodes with a ceiling worth the name."""
+) -> list[tuple[str, str, int]]:
+    """Confusion matrices for a simulated patient, over the layer-driven electrodes with a ceiling worth the name.
+
+    Returns their counts: of what drives, of what is found.
+    """
     chosen = [
         e for e, name in enumerate(names)
         if name in truth and truth[name].layer in layers and (truth[name].ceiling or 0.0) >= TRUTH_CEILING
     ]  # fmt: skip
     if not chosen:
-        return
+        return []
     true = np.array([truth[names[e]].layer for e in chosen], np.intp)
     figure = new_figure(8.5, 4.0)
-    said = []
+    said: list[str] = []
+    numbers: list[tuple[str, str, int]] = []
     for axes, hearing in zip(figure.subplots(1, 2), ("offline", "causal"), strict=True):
         found = arrays[f"{model} {hearing}/best"][chosen]
-        _matrix(axes, confusion(true, found, layers), layers)
+        counts = confusion(true, found, layers)
+        _matrix(axes, counts, layers)
         axes.set_title(hearing)
+        numbers += [
+            (f"{model} {hearing}, electrodes driven by layer {layers[i]}", f"found in layer {layers[j]}", int(count))
+            for (i, j), count in np.ndenumerate(counts)
+        ]
         said.append(
             f"{hearing}: {np.mean(found == true):.0%} exact, {np.mean(np.abs(found - true) <= 1):.0%} within one"
         )
@@ -122,6 +133,7 @@ def _against_truth(
         f"Simulated patient: layer that drives an electrode and layer found, {len(chosen)} electrodes with a ceiling "
         f"of {TRUTH_CEILING:g} or more. {'; '.join(said)}.",
     )
+    return numbers
 
 
 def _matrix(axes: Axes, counts: npt.NDArray[np.intp], layers: tuple[int, ...]) -> None:

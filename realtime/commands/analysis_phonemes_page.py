@@ -48,10 +48,17 @@ def draw(patient: str, result: Result, setup: Setup, report: Report) -> Rows:
         _classes(report, arrays, names, order)
         _f_ratios(report, arrays, names, order)
         _clusters(report, facts, arrays, names, setup)
+    rows = _numbers(patient, arrays, names)
+    if isinstance(facts["compact"], dict):
+        unit = unit_of(setup.system)
+        named = {"spread": f"spread_{unit}", "expected": f"expected_{unit}", "p": "p"}
+        rows += [_row(patient, "", "clusters", named[key], value) for key, value in facts["compact"].items()]
     if setup.truth:
-        _against_truth(report, arrays, names, setup.truth)
+        counts = _against_truth(report, arrays, names, setup.truth)
+        rows += [_row(patient, "", f"electrodes driven by {one['electrodes']}", quantity, value)
+                 for one in counts for quantity, value in one.items() if quantity != "electrodes"]  # fmt: skip
     report.add_table(_electrodes(arrays, names, setup), "Electrodes: selectivity", folded=True)
-    return _numbers(patient, arrays, names)
+    return rows
 
 
 def _events_text(facts: dict[str, Any], report: Report) -> None:
@@ -156,8 +163,8 @@ def _clusters(report: Report, facts: dict[str, Any], arrays: Any, names: list[st
     )
 
 
-def _against_truth(report: Report, arrays: Any, names: list[str], truth: dict[str, Truth]) -> None:
-    """For a simulated patient: whose top is its own class, and who is wrongly called phonetic."""
+def _against_truth(report: Report, arrays: Any, names: list[str], truth: dict[str, Truth]) -> Rows:
+    """For a simulated patient: whose top is its own class, and who is wrongly called phonetic; returns the table."""
     of = {kind: [e for e, name in enumerate(names) if name in truth and truth[name].kind in kind.split()]
           for kind in ("phone", "onset", "undriven dead")}  # fmt: skip
     phonetic = arrays["phonetic"] & arrays["encodes"]
@@ -175,6 +182,7 @@ def _against_truth(report: Report, arrays: Any, names: list[str], truth: dict[st
         if mine
     ]  # fmt: skip
     report.add_table(rows, "Simulated patient: what drives electrodes, and what is found.")
+    return rows
 
 
 def _electrodes(arrays: Any, names: list[str], setup: Setup) -> Rows:
@@ -218,9 +226,10 @@ def _numbers(patient: str, arrays: Any, names: list[str]) -> Rows:
                 of = [(f"{1e3 * t:.0f} ms", f) for t, f in zip(F_LAGS_S, values[:, e], strict=True)]
             else:
                 of = [("", values[e])]
-            rows += [
-                {"part": "phonemes", "patient": patient, "electrode": name, "of": what, "quantity": quantity,
-                 "value": value.item() if isinstance(value, np.generic) else value}
-                for what, value in of
-            ]  # fmt: skip
+            rows += [_row(patient, name, what, quantity, value) for what, value in of]
     return rows
+
+
+def _row(patient: str, electrode: str, what: str, quantity: str, value: Any) -> dict[str, Any]:
+    return {"part": "phonemes", "patient": patient, "electrode": electrode, "of": what, "quantity": quantity,
+            "value": value.item() if isinstance(value, np.generic) else value}  # fmt: skip

@@ -68,7 +68,13 @@ def draw(patient: str, result: Result, _setup: Setup, report: Report) -> Rows:
         for e, name in enumerate(names)
     ]
     report.add_table(rows, "Electrodes: r of each model", folded=True)
-    return [
+    overall = [
+        {"part": "time", "patient": patient, "electrode": "", "of": " over ".join(test["pair"]), "quantity": quantity,
+         "value": test[key]}
+        for test in facts["tests"]
+        for quantity, key in (("mean gain over electrodes", "mean_gain"), ("p over electrodes", "p"))
+    ]  # fmt: skip
+    return overall + [
         {"part": "time", "patient": patient, "electrode": name, "of": quantity.split("/")[0],
          "quantity": quantity.split("/")[1], "value": values[e].item()}
         for quantity, values in arrays.items()
