@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from encoders.analysis.features import spectrogram
+from encoders.analysis.sweep import Cell, run_cells, solve_cell
 from encoders.patient import PatientConfig, SimulatedPatient, Stimulus
 from encoders.phones import PhoneAlignment
 from encoders.repeats import find_repeats
@@ -124,14 +126,34 @@ def montage_and_atlas(folder: Path, session: Path) -> list[str]:
     return ["--montage", str(folder / "montage.csv"), "--atlas", str(folder / "halves.nii.gz")]
 
 
+def solved_in(monkeypatch: pytest.MonkeyPatch, stop_after: int | None) -> list[str]:
+    """The fits of layers that are made from now on, by name; the command is interrupted before the next."""
+    names: list[str] = []
+
+    def solve(cell: Cell) -> None:
+        if len(names) == stop_after:
+            raise KeyboardInterrupt
+        solve_cell(cell)
+        names.append(cell.name)
+
+    monkeypatch.setattr(analysis_layers, "run_cells", functools.partial(run_cells, solve=solve))
+    return names
+
+
 @pytest.mark.long
-def test_layers_and_time_of_a_simulated_patient(session: Path, tmp_path: Path) -> None:
-    """All parts by tiny.en; interrupted between two fits, the sweep goes on where it was."""
+def test_layers_and_time_of_a_simulated_patient(session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers, time and regions by tiny.en; interrupted between two fits, the sweep goes on where it was."""
     out = tmp_path / "out"
     command = ["analyze", str(session / "session"), "--high-gamma", "gamma", "--out", str(out), "--whisper", "tiny.en"]
     command += ["--parts", "layers,time,anatomy", "--epochs", "1", "--workers", "1"]
     command += ["--truth", str(session / "truth.json"), *montage_and_atlas(tmp_path, session)]
+    first = solved_in(monkeypatch, stop_after=7)
+    assert main(command) == 130
+    assert not (out / "report.html").exists()
+    rest = solved_in(monkeypatch, stop_after=None)
     assert main(command) == 0
+    assert len(first) == 7
+    assert len({*first, *rest}) == len(first) + len(rest) == 5 * (1 + 3 * 4)  # folds, spectrogram and layers
     found = numbers(out)
     counts = [found["layers", "electrodes", f"tiny.en offline, atlas {side}"][""] for side in ("left", "right")]
     p = found["layers", "p_fdr", "any trained layer"]
