@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from encoders.analysis.phone_times import read_events
 from realtime.cli import main
 from realtime.commands import podcast
 from realtime.commands.analysis_data import load_patients
@@ -74,6 +77,21 @@ def test_damage_on_the_way_is_told(server: Served, tmp_path: Path, capsys: pytes
     assert asked_for(tmp_path / "set", "--subject", "02") == 2
     assert "could not be fetched (Failed to download 1 file)" in one_line(capsys)
     assert not (tmp_path / "set/derivatives").exists(), "prepared from a damaged file"
+
+
+@pytest.mark.usefixtures("server")
+def test_the_analysis_that_is_suggested_has_all_that_was_prepared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asked_for(tmp_path / "set", "--subject", "03") == 0
+    (told,) = re.findall(r"corticast analyze (.+)", capsys.readouterr().err)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    options = parser.parse_args(shlex.split(told))
+    made = tmp_path / "set/derivatives/corticast"
+    assert (options.config, options.transcript) == (made / "sub-03.toml", [made / "words.csv"])
+    assert all(file.is_file() for file in (options.config, *options.transcript))
+    assert read_events(made / "words.csv", "word")[1][0] == ("Act", 0.71, 0.79)
 
 
 @pytest.mark.usefixtures("server")

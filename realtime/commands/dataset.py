@@ -43,5 +43,6 @@ def run(options: argparse.Namespace) -> int:
             config = prepare(out, subject)
         recording = out / f"sub-{subject}"
         say(f"corticast fit {recording} --config {config} --out sub-{subject}.safetensors")
-        say(f"corticast analyze {recording} --config {config} --out analysis-{subject}")
+        words = config.with_name("words.csv")
+        say(f"corticast analyze {recording} --config {config} --transcript {words} --out analysis-{subject}")
     return 0
