@@ -119,14 +119,16 @@ def test_sound_with_a_gap_is_aligned_on_both_sides(tmp_path: Path, capsys: pytes
     gap_s, begins_s = 5.0, 3.0  # on the recording's clock
     sound, _, whole = aligned(7)
     spoken = [word for word in whole.words if word[2] < 25.0]
-    before, after = next(pair for pair in itertools.pairwise(spoken) if pair[1][1] - pair[0][2] > 0.3)
-    cut = round((before[2] + after[1]) / 2 * 16_000)
+    pauses = [(a[2], b[1]) for a, b in itertools.pairwise(spoken) if b[1] - a[2] > 0.3]
+    pause = min(pauses, key=lambda one: abs(one[0] - 12.5))
+    cut = round(sum(pause) / 2 * 16_000)
     cut_s, end = cut / 16_000, round((spoken[-1][2] + 0.2) * 16_000)
     runs = [
         regular(sound[:cut, None], 16_000, begins_s),
         regular(sound[cut:end, None], 16_000, begins_s + cut_s + gap_s),
     ]
-    rows = [(word, *(t + gap_s * (a > cut_s) for t in (a, b))) for word, a, b in spoken]
+    later_s = [gap_s * (word[1] > cut_s) for word in spoken]
+    rows = [(word, a + more, b + more) for (word, a, b), more in zip(spoken, later_s, strict=True)]
     lost = [("swallowed", cut_s + 1.0, cut_s + 1.5), ("late", end / 16_000 + gap_s + 1.0, end / 16_000 + gap_s + 1.5)]
     table = "".join(f"{word},{a!r},{b!r}\n" for word, a, b in (*rows, *lost))
     (tmp_path / "words.csv").write_text(f"word,start,end\n{table}")
@@ -137,7 +139,8 @@ def test_sound_with_a_gap_is_aligned_on_both_sides(tmp_path: Path, capsys: pytes
         "words.csv: 2 words begin where there is no sound, and are left out: swallowed, late" in capsys.readouterr().err
     )
     assert [word for word, _, _ in found.words] == [word for word, _, _ in spoken]
-    np.testing.assert_allclose([w[1:] for w in found.words], [[t + begins_s for t in row[1:]] for row in rows])
+    times = np.array([row[1:] for row in rows]) + begins_s
+    np.testing.assert_allclose(np.array([word[1:] for word in found.words]), times)
     known = [(label, a - begins_s) for label, a, _ in found.phones if label != "SIL"]
     assert not any(cut_s < a < cut_s + gap_s for _, a in known)
     expected = [(p[0], p[1] + gap_s * (p[1] > cut_s)) for p in whole.phones if p[0] != "SIL" and p[1] < spoken[-1][2]]
