@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -175,3 +177,15 @@ def test_no_file_is_too_long() -> None:
         for path in (ROOT / folder).rglob("*.py")
     }
     assert {path: count for path, count in lines.items() if count >= LINES} == {}
+
+
+def test_the_readme_names_every_package_of_every_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = {"": project["dependencies"], **project["optional-dependencies"]}
+    wanted = {extra: {re.match(r"[\w.-]+", one)[0] for one in packages} for extra, packages in asked.items()}  # type: ignore[index]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    told: dict[str, set[str]] = {}
+    for row in re.findall(r"^\| (?:\*([\w-]+):\* )?([\w.-]+(?:, [\w.-]+)*) \|", readme, re.MULTILINE):
+        told.setdefault(row[0], set()).update(row[1].split(", "))
+    for extra, packages in wanted.items():
+        assert not packages - told.get(extra, set()), f"README, packages of {extra or 'the project'}"
