@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -137,16 +138,37 @@ def _from_bids(path: Path) -> Montage:
 
 
 def _system(path: Path) -> tuple[str, float]:
-    """Name of the coordinates and millimetres in their unit, from coordsystem.json where there is one."""
-    found = sorted(path.parent.glob("*coordsystem.json"))
-    if len(found) != 1:
+    """Name of the coordinates and millimetres in their unit, from coordsystem.json where one belongs to the table."""
+    found = _coordsystem(path)
+    if found is None:
         return "", 1.0
     try:
-        content = json.loads(found[0].read_text(encoding="utf-8"))
+        content = json.loads(found.read_text(encoding="utf-8"))
         unit = str(content.get("iEEGCoordinateUnits", "mm"))
         return str(content.get("iEEGCoordinateSystem", "")), UNITS_MM.get(unit, 1.0)
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{found[0]} cannot be read ({error}): correct or remove it") from None
+        raise UserError(f"{found} cannot be read ({error}): correct or remove it") from None
+
+
+def _coordsystem(path: Path) -> Path | None:
+    """The coordsystem.json of an electrodes.tsv: of its very name, else of its space, else the only one there is."""
+    every = sorted(path.parent.glob("*coordsystem.json"))
+    name = path.name.replace("electrodes.tsv", "coordsystem.json")
+    space = _space(path)
+    for belongs in (
+        [file for file in every if file.name == name],
+        [file for file in every if _space(file) == space],
+        [file for file in every if not (space and _space(file))],
+    ):
+        if len(belongs) == 1:
+            return belongs[0]
+    return None
+
+
+def _space(path: Path) -> str:
+    """That a BIDS name tells: sub-01_space-MNI152Lin_electrodes.tsv."""
+    found = re.search(r"(?:^|_)space-([A-Za-z0-9]+)_", path.name)
+    return found[1] if found else ""
 
 
 def _beside(path: Path, ending: str) -> Path:

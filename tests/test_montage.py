@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -265,6 +266,32 @@ def test_a_wrong_file_gives_one_line(tmp_path: Path, text: str, said: str) -> No
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "m.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "systems", "expected"),
+    [
+        ("sub-1_space-MNI_electrodes.tsv", ["sub-1_space-MNI", "sub-1_space-Other"], "sub-1_space-MNI"),
+        ("sub-1_space-Other_electrodes.tsv", ["sub-1_space-MNI", "sub-1_space-Other"], "sub-1_space-Other"),
+        ("sub-1_electrodes.tsv", ["sub-1", "sub-1_space-MNI"], "sub-1"),
+        ("sub-1_ses-a_space-MNI_electrodes.tsv", ["sub-1_space-MNI", "sub-1_space-Other"], "sub-1_space-MNI"),
+        ("sub-1_space-MNI_electrodes.tsv", ["sub-1"], "sub-1"),
+        ("electrodes.tsv", ["sub-1_space-MNI"], "sub-1_space-MNI"),
+        ("sub-1_space-MNI_electrodes.tsv", ["sub-1_space-Other"], ""),
+        ("electrodes.tsv", ["sub-1_space-MNI", "sub-1_space-Other"], ""),
+    ],
+)
+def test_the_coordinate_system_is_that_of_the_table(
+    tmp_path: Path, table: str, systems: list[str], expected: str
+) -> None:
+    (tmp_path / table).write_text("name\tx\ty\tz\nG1\t1\t2\t3\n", encoding="utf-8")
+    (tmp_path / "sub-1_channels.tsv").write_text("name\ttype\nG1\tECOG\n", encoding="utf-8")
+    for name in systems:
+        facts = {"iEEGCoordinateSystem": name, "iEEGCoordinateUnits": "cm"}
+        (tmp_path / f"{name}_coordsystem.json").write_text(json.dumps(facts), encoding="utf-8")
+    found = load_montage(tmp_path / table)
+    assert found.system == expected
+    assert found.electrodes[0].position == ((10.0, 20.0, 30.0) if expected else (1.0, 2.0, 3.0))
 
 
 def test_bids_tables_are_read(tmp_path: Path) -> None:
