@@ -7,19 +7,23 @@ A command is one JSON text of an LSL marker stream `{engine}.commands`, stamped 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from realtime.errors import UserError
+from realtime.lost import Lost
 from realtime.sources.pump import Event
 
 POLL_S = 0.02
 SEARCH_S = 0.25
+OFFSET_S = 0.1  # to wait for a clock that has been asked before: liblsl goes on measuring
 OLDEST_S = 600.0  # a moment longer ago than this, or ahead of now, is a clock's mistake
 AHEAD_S = 1.0
 LONGEST_TEXT = 1000
@@ -32,7 +36,7 @@ class Reader(Protocol):
     is_text: bool
 
     def pull(self) -> tuple[Any, Any]: ...  # never waits: texts and their stamps
-    def time_correction(self, timeout_s: float) -> float: ...
+    def time_correction(self, timeout_s: float) -> float: ...  # TimeoutError: its clock does not answer
     def close(self) -> None: ...
 
 
@@ -77,7 +81,9 @@ class Control:
         self._open_network, self._now, self._tell = open_network, now, tell
         self._obey, self._slow = dict(obey), frozenset(slow)
         self._readers: dict[str, Reader] = {}
-        self._gone: deque[str] = deque(maxlen=100)  # streams that ended, which may be seen for a while yet
+        self._offsets_s: dict[str, float] = {}  # of the readers' clocks; NaN where one never answered
+        self._lost = Lost()
+        self._textless: set[str] = set()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="slow command")
         self._doing: Future[None] | None = None
         self._stop = threading.Event()
@@ -107,28 +113,44 @@ class Control:
 
     def _find(self, network: Network) -> None:
         for name, uid in network.present():
-            if name != self._stream or uid in self._readers or uid in self._gone:
+            if name != self._stream or uid in self._readers or uid in self._lost or uid in self._textless:
                 continue
             try:
                 reader = network.open(uid)
-                reader.time_correction(2.0)  # the first takes a second, which no command is to wait for
+                if not reader.is_text:
+                    self._textless.add(uid)
+                    continue
+                self._measure_offset(reader, 2.0)  # the first takes a second, which no command is to wait for
             except ConnectionError:
-                continue  # tried again for as long as it is seen
-            if reader.is_text:
-                self._readers[uid] = reader
-            else:
-                self._gone.append(uid)
+                self._lost.add(uid)
+                continue
+            self._readers[uid] = reader
+            if np.isnan(self._offsets_s[uid]):
+                message = "a monitor's clock did not answer: its markers count from when they come; let UDP through"
+                self._tell({"event": "warning", "message": message})
+
+    def _measure_offset(self, reader: Reader, timeout_s: float) -> None:
+        try:
+            self._offsets_s[reader.uid] = reader.time_correction(timeout_s)
+        except TimeoutError:
+            self._offsets_s.setdefault(reader.uid, np.nan)
 
     def _take(self, reader: Reader) -> None:
         try:
             texts, stamps = reader.pull()
-            offset_s = reader.time_correction(1.0) if len(stamps) else 0.0
         except ConnectionError:
-            self._gone.append(reader.uid)
-            del self._readers[reader.uid]
+            self._let_go(reader)
             return
+        if not len(stamps):
+            return
+        with contextlib.suppress(ConnectionError):  # met again at the next pull; what came is heard
+            self._measure_offset(reader, OFFSET_S)
         for text, stamp_s in zip(texts, stamps, strict=True):
-            self._hear(text, float(stamp_s) + offset_s)
+            self._hear(text, float(stamp_s) + self._offsets_s[reader.uid])
+
+    def _let_go(self, reader: Reader) -> None:
+        self._lost.add(reader.uid)
+        del self._readers[reader.uid], self._offsets_s[reader.uid]
 
     def _hear(self, text: str, at_s: float) -> None:
         command = read_command(text, self._moment(at_s))
@@ -145,6 +167,7 @@ class Control:
             self._doing = self._worker.submit(self._carry_out, command)
 
     def _moment(self, at_s: float) -> float:
+        """Now, where at_s cannot be or is NaN."""
         now_s = self._now()
         return at_s if now_s - OLDEST_S < at_s < now_s + AHEAD_S else now_s
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pylsl.util import LostError
+from pylsl.util import TimeoutError as LslTimeoutError
 
 from realtime.block import Spec
 from realtime.commands import check, companions
@@ -15,10 +17,13 @@ from realtime.commands.companions import companion_queries, require_private, req
 from realtime.config import Config
 from realtime.engine import Engine
 from realtime.errors import UserError
+from realtime.lost import Lost
 from realtime.sources import markers
 from realtime.sources.formats.xdf import _markers
+from realtime.sources.lsl import Reader
 from realtime.sources.markers import Markers, Watched
 from realtime.states import Timeline
+from tests.toys import PATIENCE_S
 
 
 def config(**tables: Any) -> Config:
@@ -30,22 +35,26 @@ def inlet(name: str, source_id: str = "") -> Any:
 
 
 class Sound:
-    """A stream of two channels: the second is at a tenth of full scale."""
+    """A stream of two channels: the second is at a tenth of full scale. Its connection breaks `fails` times, and its
+    program goes on: the id is the same. Its clock is read from `offsets_s`."""
 
     is_text = False
     spec = Spec("Room", 16000.0, ("left", "right"))
 
-    def __init__(self, stop: threading.Event, fails: int) -> None:
-        self.stop, self.fails, self.pulls = stop, fails, 0
+    def __init__(self, stop: threading.Event, fails: int, *offsets_s: float | Exception) -> None:
+        self.stop, self.fails, self.pulls, self.offsets_s = stop, fails, 0, list(offsets_s)
 
     def present(self) -> list[tuple[str, str]]:
-        return [("Room", f"id{self.fails}")]
+        return [("Room", "id")]
 
     def open(self, _uid: str) -> Sound:
         return self
 
-    def time_correction(self) -> float:
-        return 0.0
+    def time_correction(self, _timeout_s: float) -> float:
+        offset_s = self.offsets_s.pop(0) if self.offsets_s else 0.0
+        if isinstance(offset_s, Exception):
+            raise offset_s
+        return offset_s
 
     def pull(self) -> tuple[np.ndarray, np.ndarray]:
         self.pulls += 1
@@ -62,15 +71,78 @@ class Sound:
         return None
 
 
-@pytest.mark.parametrize("fails", [0, 1])
-def test_the_level_of_one_channel_is_watched_and_a_lost_stream_found_again(fails: int) -> None:
+@pytest.mark.parametrize("fails", [0, 1, 3])
+def test_the_level_of_one_channel_is_watched_and_a_broken_connection_made_again(
+    fails: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime.lost.AGAIN_S", 0.0)
+    monkeypatch.setattr("realtime.sources.markers.SEARCH_S", 0.0)
     stop, events = threading.Event(), []  # type: ignore[var-annotated]
     stream = Sound(stop, fails)
     watched = Watched("Room", "e", "right", events.append, lambda _: stream)
-    watched.run(stop)
+    body = threading.Thread(target=watched.run, args=(stop,), daemon=True)
+    body.start()
+    body.join(PATIENCE_S)
+    stop.set()
     assert watched.level_db == pytest.approx(-20.0, abs=0.2)
-    assert len(events) == fails
+    assert len(events) == (fails > 0), "told once"
     assert all("is gone; it is looked for" in event["message"] for event in events)
+
+
+def test_a_lost_stream_that_is_still_seen_after_some_seconds_is_alive() -> None:
+    now_s = 100.0
+    lost = Lost(lambda: now_s)
+    assert "a" not in lost
+    lost.add("a")
+    now_s = 103.1  # liblsl has forgotten one that ended
+    assert "a" in lost
+    lost.add("b")
+    now_s = 105.1
+    assert ("a" in lost, "b" in lost) == (False, True)
+    lost.add("b")
+    assert set(lost._at_s) == {"b"}
+
+
+class Clocked(Watched):
+    """Keeps the times that rows were given."""
+
+    def take(self, _reader: Any, _values: Any, times: Any) -> None:
+        self.first_s: list[float] = [*getattr(self, "first_s", []), float(times[0])]
+
+
+SILENT_CLOCK = TimeoutError("the clock of stream 'Room' did not answer")
+
+
+@pytest.mark.parametrize(
+    ("offsets_s", "first_s", "told"),
+    [
+        ([SILENT_CLOCK, SILENT_CLOCK], [0.0, 0.0], "are taken as they are"),
+        ([SILENT_CLOCK, 7.0], [0.0, 7.0], "are taken as they are"),
+        ([7.0, SILENT_CLOCK], [7.0, 7.0], "with the offset known last, 7.000 s"),
+    ],
+)
+def test_a_clock_that_does_not_answer_keeps_no_row_away(
+    offsets_s: list[Any], first_s: list[float], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime.sources.markers.OFFSET_EVERY_S", 0.0)
+    stop, events = threading.Event(), []  # type: ignore[var-annotated]
+    watched = Clocked("Room", "e", "right", events.append, lambda _: Sound(stop, 0, *offsets_s))
+    watched.run(stop)
+    assert watched.first_s == first_s
+    assert len(events) == 1
+    assert told in events[0]["message"]
+
+
+@pytest.mark.parametrize(("error", "raised"), [(LslTimeoutError, TimeoutError), (LostError, ConnectionError)])
+def test_a_reader_tells_a_silent_clock_from_a_lost_stream(error: Any, raised: Any) -> None:
+    def time_correction(_timeout_s: float) -> float:
+        raise error("said by liblsl")
+
+    reader = Reader.__new__(Reader)
+    reader.spec = Sound.spec
+    reader._inlet = SimpleNamespace(time_correction=time_correction)
+    with pytest.raises(raised):
+        reader.time_correction()
 
 
 def test_a_channel_that_is_not_there_is_told() -> None:

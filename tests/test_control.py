@@ -19,14 +19,14 @@ NOW_S = 5000.0
 
 
 class Line:
-    """A monitor's stream in the test's hands. Its clock is offset_s behind the engine's."""
+    """A monitor's stream in the test's hands. Its clock is offset_s behind the engine's; None: it does not answer."""
 
     is_text = True
 
-    def __init__(self, uid: str, offset_s: float = 0.0):
+    def __init__(self, uid: str, offset_s: float | None = 0.0):
         self.uid, self.offset_s = uid, offset_s
         self._waiting: deque[tuple[str, float]] = deque()
-        self.gone = self.closed = False
+        self.gone = self.gone_after_pull = self.closed = False
 
     def send(self, at_s: float, **content: object) -> None:
         self._waiting.append((json.dumps(content), at_s))
@@ -35,9 +35,14 @@ class Line:
         if self.gone:
             raise ConnectionError("gone")
         taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        self.gone = bool(taken) and self.gone_after_pull
         return [text for text, _ in taken], [at_s for _, at_s in taken]
 
     def time_correction(self, _timeout_s: float) -> float:
+        if self.gone:
+            raise ConnectionError("gone")
+        if self.offset_s is None:
+            raise TimeoutError("its clock did not answer")
         return self.offset_s
 
     def close(self) -> None:
@@ -160,6 +165,36 @@ def test_monitors_come_and_go_and_several_are_heard(rig: Rig) -> None:
     rig.control.close()
     assert second.closed
     assert back.closed
+
+
+def test_a_clock_that_never_answers_gives_the_arrival_and_one_that_stops_its_last(rig: Rig) -> None:
+    rig.net.add(Line("a", offset_s=None)).send(NOW_S - 2.5, command="marker", id="1", text="x")
+    assert rig.answer("1")["done"]
+    assert rig.obeyed[0].at_s == NOW_S
+    assert "a monitor's clock did not answer" in rig.heard.events("warning")[0]["message"]
+    line = rig.net.add(Line("b", offset_s=3000.0))
+    line.send(NOW_S - 3000.0, command="marker", id="2", text="x")
+    assert rig.answer("2")["done"]
+    line.offset_s = None
+    line.send(NOW_S - 3000.0 - 2.5, command="marker", id="3", text="y")
+    assert rig.answer("3")["done"]
+    assert [command.at_s for command in rig.obeyed[1:]] == [NOW_S, NOW_S - 2.5]
+    assert len(rig.heard.events("warning")) == 1
+
+
+def test_what_came_before_a_break_is_heard_and_the_connection_made_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realtime.lost.AGAIN_S", 0.0)
+    line = rig.net.add(Line("a"))
+    line.send(NOW_S, command="marker", id="1", text="x")
+    rig.answer("1")
+    line.gone_after_pull = True
+    line.send(NOW_S, command="marker", id="2", text="y")
+    assert rig.answer("2")["done"]
+    line.gone = line.gone_after_pull = False
+    line.send(NOW_S, command="marker", id="3", text="z")
+    assert rig.answer("3")["done"], "the same id is still seen: its program lives"
 
 
 def test_what_is_no_command_is_none() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from realtime.block import Spec
-from realtime.monitor.client import KEPT_S, Outlet
+from realtime.monitor.client import KEPT_S, Client, Outlet
 from realtime.monitor.history import Rows
+from tests.toys import PATIENCE_S
 
 
 @dataclass
@@ -28,6 +31,36 @@ class There:
         return min(0.0, timeout_s)
 
     def close(self) -> None: ...
+
+
+class Breaks(There):
+    """Its first pull finds the connection broken; its clock does not answer."""
+
+    pulls = 0
+
+    def pull(self) -> tuple[Any, Any]:
+        self.pulls += 1
+        if self.pulls == 1:
+            raise ConnectionError("the stream is lost")
+        return np.ones((1, 2), np.float32), np.array([1.0])
+
+    def time_correction(self, timeout_s: float) -> float:
+        raise TimeoutError(f"no answer in {timeout_s} s")
+
+
+def test_an_outlet_whose_connection_broke_and_whose_clock_is_silent_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("realtime.lost.AGAIN_S", 0.0)
+    inlet = Breaks(Spec("e.predicted", 50.0, ("a", "b")))
+    network = SimpleNamespace(present=lambda: [("e.predicted", "1")], open=lambda _uid: inlet)
+    client = Client("e", lambda _: network, lambda: 0.0)
+    client.start()
+    end_s = time.monotonic() + PATIENCE_S
+    while not (rows := client.rows("predicted")) or not rows.written:
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+    client.close()
 
 
 def test_histories_are_in_seconds_and_begin_anew_with_another_rate() -> None:

@@ -83,7 +83,7 @@ class Stream:
     def __init__(self, stop: threading.Event, rows: list[tuple[float, str]]) -> None:
         self.rows, self.stop = rows, stop
 
-    def time_correction(self) -> float:
+    def time_correction(self, _timeout_s: float) -> float:
         return 100.0
 
     def pull(self) -> tuple[list[str], np.ndarray]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from realtime.block import Floats, Spec, Times
+from realtime.lost import Lost
 from realtime.monitor.history import Rows
 from realtime.monitor.masked import Masked
 from realtime.monitor.onsets import OnsetAverage, OnsetFinder, mel_level_db
@@ -120,7 +121,7 @@ class Client:
         self.offset_s = 0.0  # add to the engine's times for this machine's
         self.clock = clock
         self._open_network = open_network
-        self._gone: deque[str] = deque(maxlen=100)  # ids of lost streams, which may be seen for a while yet
+        self._lost = Lost()
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=run, daemon=True) for run in (self._search, self._pull)]
 
@@ -178,8 +179,8 @@ class Client:
         while not self._stop.wait(SEARCH_S):
             for name, uid in network.present():
                 outlet = self.outlets.get(name.removeprefix(f"{self.engine}."))
-                # In this order: the pulling thread notes an inlet as gone before it lets go of it.
-                if outlet is not None and outlet.inlet is None and uid not in self._gone:
+                # In this order: the pulling thread notes an inlet as lost before it lets go of it.
+                if outlet is not None and outlet.inlet is None and uid not in self._lost:
                     self._connect(network, outlet, uid)
             self._measure_offset()
 
@@ -198,8 +199,8 @@ class Client:
         if inlet is not None:
             try:
                 self.offset_s = inlet.time_correction(2.0)
-            except ConnectionError:
-                return  # the pulling thread meets the same loss and deals with it
+            except (ConnectionError, TimeoutError):
+                return  # the pulling thread meets the same loss and deals with it; a clock may answer the next time
 
     def _pull(self) -> None:
         while not self._stop.wait(POLL_S):
@@ -211,7 +212,7 @@ class Client:
         try:
             values, stamps = inlet.pull()
         except ConnectionError:
-            self._gone.append(inlet.uid)
+            self._lost.add(inlet.uid)
             outlet.inlet = None
             return
         if len(stamps) == 0:

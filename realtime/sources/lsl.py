@@ -340,8 +340,8 @@ class Network:
 class Reader:
     """One stream that is there now, numbers or text, pulled without waiting.
 
-    spec: name, rate (0 where irregular), labels. Whatever fails raises ConnectionError: the stream is lost,
-    and should it return, `Network` shows it under another id.
+    spec: name, rate (0 where irregular), labels. Whatever fails raises ConnectionError: the stream is lost. One whose
+    program restarts has another id in `Network`; one whose connection broke has the same.
     """
 
     def __init__(self, info: Any, timeout_s: float = 3.0) -> None:
@@ -359,8 +359,16 @@ class Reader:
         return [row[0] for row in values] if self.is_text else values, np.asarray(stamps, np.float64)
 
     def time_correction(self, timeout_s: float = 2.0) -> float:
-        """Seconds to add to the stream's stamps for this machine's clock. The first call waits about a second."""
-        return float(self._try(self._inlet.time_correction, timeout_s))
+        """Seconds to add to the stream's stamps for this machine's clock. The first call waits about a second.
+
+        Raises TimeoutError where the clock does not answer, as behind a firewall: rows may come all the same.
+        """
+        try:
+            return float(self._try(self._inlet.time_correction, timeout_s))
+        except ConnectionError as error:
+            if isinstance(error.__cause__, LslTimeoutError):
+                raise TimeoutError(f"the clock of stream {self.spec.name!r} did not answer") from None
+            raise
 
     def close(self) -> None:
         """Stop the flow. The inlet itself is kept until the process ends."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from realtime.audio import sound_level_db
 from realtime.errors import UserError, nearest
+from realtime.lost import Lost
 from realtime.pick import channel_number
 from realtime.sources.lsl import Network, Reader, local_clock, stream_names
 from realtime.sources.pump import Event
@@ -19,6 +20,7 @@ POLL_S = 0.01
 SEARCH_S = 0.5
 SEARCHES = 10  # in vain, after which it is told that the stream is not there
 OFFSET_EVERY_S = 5.0
+FIRST_OFFSET_S, OFFSET_S = 2.0, 0.1  # to wait for it: liblsl goes on measuring, and no marker is to wait
 LATE_S = 0.2  # markers that come later than this after their own time are told of
 
 
@@ -43,38 +45,65 @@ class Companion:
         self.name, self.engine = name, engine
         self.tell = tell
         self._network = network
-        self._gone: set[str] = set()
+        self._lost, self._told_lost = Lost(), False
+        self._offset_s, self._told_clock = 0.0, False
 
     def run(self, stop: threading.Event) -> None:
-        network, searches = self._network(self.name), 0
+        network, searches, seen = self._network(self.name), 0, False
         while not stop.wait(SEARCH_S):
-            uid = next((u for n, u in network.present() if n == self.name and u not in self._gone), None)
+            uid = next((u for n, u in network.present() if n == self.name and u not in self._lost), None)
             if uid is None:
                 searches += 1
-                if searches == SEARCHES and not self._gone:
-                    self.tell({"event": "warning", "message": self._missing()})
+                if searches == SEARCHES and not seen:
+                    self._warn(self._missing())
                 continue
+            seen = True
             try:
                 reader = network.open(uid)
                 self._read(reader, stop)
                 reader.close()
                 return
             except ConnectionError:
-                self._gone.add(uid)
-                self.tell({"event": "warning", "message": f"stream {self.name!r} is gone; it is looked for"})
+                self._lost.add(uid)
+                self._tell_lost()
             except UserError as error:
-                self.tell({"event": "warning", "message": str(error)})
+                self._warn(str(error))
                 return
 
     def _read(self, reader: Reader, stop: threading.Event) -> None:
-        offset_s, waited_s = reader.time_correction(), 0.0
+        self._measure_offset(reader, FIRST_OFFSET_S)
+        waited_s = 0.0
         while not stop.wait(POLL_S):
             values, stamps = reader.pull()
+            self._told_lost = False
             if len(stamps):
-                self.take(reader, values, stamps + offset_s)
+                self.take(reader, values, stamps + self._offset_s)
             waited_s += POLL_S
             if waited_s >= OFFSET_EVERY_S:
-                offset_s, waited_s = reader.time_correction(), 0.0
+                self._measure_offset(reader, OFFSET_S)
+                waited_s = 0.0
+
+    def _measure_offset(self, reader: Reader, timeout_s: float) -> None:
+        """The newest that is known, as in the lanes: a clock that does not answer keeps no row away."""
+        try:
+            self._offset_s = reader.time_correction(timeout_s)
+        except TimeoutError:
+            if not self._told_clock:
+                self._told_clock = True
+                self._warn(
+                    f"the clock of stream {self.name!r} did not answer: its stamps are taken "
+                    f"{f'with the offset known last, {self._offset_s:.3f} s' if self._offset_s else 'as they are'}; "
+                    "let UDP through the firewall"
+                )
+
+    def _tell_lost(self) -> None:
+        """Once, until it has been read again."""
+        if not self._told_lost:
+            self._told_lost = True
+            self._warn(f"stream {self.name!r} is gone; it is looked for")
+
+    def _warn(self, message: str) -> None:
+        self.tell({"event": "warning", "message": message})
 
     def _missing(self) -> str:
         found, advice = missing(self.name, stream_names(self.engine))
