@@ -16,18 +16,19 @@ from scipy.signal import butter, sosfiltfilt
 from encoders.archive import save_sealed
 from encoders.model_file import load_model, read_model, save_model
 from encoders.ridge import RidgeConfig
+from encoders.scores import Scores, score_predictions
 from encoders.student import STUDENT
 from encoders.training import FitConfig
 from encoders.weights import file_sha256, load_whisper
 from realtime.artefacts import Artefacts
 from realtime.block import Spec
 from realtime.cli import main
-from realtime.commands import embedding_cache, judging, wiring
+from realtime.commands import embedding_cache, evaluate, judging, wiring
 from realtime.commands import fit as fit_command
 from realtime.commands.claims import tell_of_reference
 from realtime.config import EcogTable, load_config
 from realtime.errors import UserError
-from realtime.sources.recording import Recording, save_folder
+from realtime.sources.recording import Recording, load_recording, save_folder
 from tests.rig import ECOG_HZ, SOUND_HZ, small_recording, with_sound_in_the_cable
 
 SECONDS = 60.0
@@ -233,6 +234,33 @@ def test_a_model_of_a_student_is_judged_with_the_students_file(
     assert f"{student} has weights with sha256" in capsys.readouterr().err
     assert main(["replay", heard[0], "--whisper-file", str(student)]) == 2
     assert "belong to --fast" in capsys.readouterr().err
+
+
+def test_what_the_patient_spoke_is_not_scored(
+    fitted: tuple[Path, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--config gives evaluate what it gives fit: streams, channel, states and delays."""
+    folder, model, _ = fitted
+    marked = replace(load_recording(folder / "calibration"), markers={"Markers": [(20.0, "talk"), (50.0, "go")]})
+    save_folder(marked, folder / "marked")
+    states = '[states]\nstream = "Markers"\nmap = { talk = "speaking", go = "listening" }\n'
+    config = CONFIG.replace("[ecog]", "delay_s = 0.02\n[ecog]") + states
+    (folder / "marked.toml").write_text(config)
+    bad: list[Any] = []
+
+    def scored(predicted: Any, observed: Any, masked: Any, *args: Any, **named: Any) -> Scores:
+        bad.append(masked)
+        return score_predictions(predicted, observed, masked, *args, **named)
+
+    monkeypatch.setattr(evaluate, "score_predictions", scored)
+    words = ["evaluate", folder / "marked", "--model", model, "--config", folder / "marked.toml"]
+    assert main([str(word) for word in [*words, "--json", folder / "marked.json"]]) == 0
+    assert bad[0][20 * 50 + 5 : 50 * 50].all()
+    assert not bad[0][: 20 * 50 - 5, 3].mean() > 0.1
+    assert not bad[0][51 * 50 : 59 * 50, 3].mean() > 0.1
+    content = json.loads((folder / "marked.json").read_text())
+    assert content["delays_s"] == {"sound": 0.02, "ecog": None}
+    assert {row["name"]: row for row in content["electrodes"]}["A4"]["p_fdr"] < 0.05, "the channel of --config"
 
 
 def test_the_other_channel_of_the_sound_predicts_little(fitted: tuple[Path, Path, dict[str, Any]]) -> None:

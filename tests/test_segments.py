@@ -19,11 +19,12 @@ from realtime.cli import main
 from realtime.commands import wiring
 from realtime.errors import UserError
 from realtime.signals import ecog_chain
-from realtime.sources.recording import save_folder, to_blocks
+from realtime.sources.recording import load_recording, save_folder, to_blocks
 from tests.oracles.segments import cut_by_hand
 from tests.rig import TABLE, small_model, small_recording
 
 WORDS = [("Act", 0.05, 0.3), ("one,", 1.0, 1.19), ("monkey", 3.333, 3.9), ("in", 7.9, 8.05), ("the", 9.0, 9.1)]
+STATES = '[states]\nstream = "Markers"\nmap = { talk = "speaking", go = "listening" }\n'
 TIMED = [*WORDS, ("middle", 9.112, 9.4), ("late", 11.9, 12.2)]
 
 
@@ -106,6 +107,25 @@ def test_through_files(rig: tuple[Path, Path, Path], tmp_path: Path, capsys: pyt
     after_pause = dict(zip(observed.metadata["label"], observed.metadata["after_pause"], strict=True))
     assert after_pause["monkey"]
     assert not after_pause["middle"]
+
+
+def test_words_that_the_patient_speaks_are_left_out(
+    rig: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--config names streams, channel and states; what is said without it tells what to do."""
+    session, model, words = rig
+    markers = {"Markers": [(8.6, "talk"), (9.8, "go")]}
+    save_folder(replace(load_recording(session), markers=markers), tmp_path / "marked")
+    config = f'[sound]\nname = "s sound"\nchannel = "stimulus"\n[ecog]\nname = "s ecog"\n{STATES}'
+    (tmp_path / "rig.toml").write_text(config)
+    begun = ["segments", str(tmp_path / "marked"), "--model", str(model), "--events", str(words)]
+    assert main([*begun, "--out", str(tmp_path / "a-epo.fif"), "--channel", "stimulus"]) == 0
+    assert "marked has markers (Markers) that are not read" in capsys.readouterr().err
+    assert main([*begun, "--out", str(tmp_path / "b-epo.fif"), "--config", str(tmp_path / "rig.toml")]) == 0
+    assert "not read" not in capsys.readouterr().err
+    every, listened = (mne.read_epochs(tmp_path / f"{name}-epo.fif", verbose="ERROR") for name in "ab")
+    assert set(every.metadata["label"]) - set(listened.metadata["label"]) == {"the", "middle"}
+    np.testing.assert_array_equal(listened.get_data()[0], every.get_data()[0])
 
 
 def test_at_the_models_rows_a_second(rig: tuple[Path, Path, Path], tmp_path: Path) -> None:

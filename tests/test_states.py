@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from realtime.block import Block, Spec, bad_samples, regular
 from realtime.commands.ecog_plan import EcogPlan
 from realtime.commands.material import Calibration, prepare
-from realtime.commands.recorded_states import recorded_timeline
+from realtime.commands.recorded_states import recorded_timeline, tell_unread
 from realtime.commands.session_report import scored
 from realtime.config import StatesTable
 from realtime.errors import UserError
@@ -190,6 +190,22 @@ def recorded(markers: dict[str, list[tuple[float, str]]], numbers: bool = False)
         data = np.array([[2], [1]], np.float32)
         streams["Triggers"] = RecordedStream(Spec("Triggers", 0.0, ("t",)), data, np.array([5.0, 8.0]), ((0, 1.0),))
     return Recording(streams, markers)
+
+
+def test_markers_that_nobody_reads_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    status = [(9.0, json.dumps({"event": "settings"}))]
+    state = [(9.0, json.dumps({"event": "state", "state": "silence", "time_s": 7.0}))]
+    read = StatesTable(stream="Markers")
+
+    def told(markers: dict[str, list[tuple[float, str]]], table: StatesTable | None) -> bool:
+        tell_unread("one.xdf", recorded(markers), table)
+        return "one.xdf has markers (Markers) that are not read" in capsys.readouterr().err
+
+    assert told({"Markers": [(1.0, "2")]}, None)
+    assert told({"Markers": [(1.0, "2")], "e.status": status}, StatesTable())
+    assert not told({"Markers": [(1.0, "2")]}, read)
+    assert not told({"Markers": [(1.0, "2")], "e.status": state}, None)
+    assert not told({"Markers": [], "e.status": status}, None)
 
 
 def test_states_of_a_recording() -> None:

@@ -22,9 +22,11 @@ from realtime.commands.claims import add_keep_option, claimed_of, contaminated_n
 from realtime.commands.console import machine_facts, say, titled, working
 from realtime.commands.fit_report import KINDS
 from realtime.commands.material import Calibration
-from realtime.commands.options import add_whisper_option, channel, file_to_write, refuse_one_file_twice
+from realtime.commands.options import add_whisper_option, file_to_write, refuse_one_file_twice
 from realtime.commands.predicting import one_timeline, predict_recording, recorded_for
+from realtime.commands.recorded import add_stream_options
 from realtime.commands.report import Report
+from realtime.config import load_config
 from realtime.delay import delays_in_words
 from realtime.offline import run_chain
 from realtime.scoring import only
@@ -38,11 +40,7 @@ Doubles = npt.NDArray[np.float64]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help=FORMATS)
     parser.add_argument("--model", type=Path, required=True, help="what to score")
-    parser.add_argument("--sound", help="name of the sound stream, where it is not clear")
-    parser.add_argument("--ecog", help="name of the ECoG stream, where it is not clear")
-    parser.add_argument(
-        "--channel", type=channel, default=0, help="label or number of the sound's channel (default: 0)"
-    )
+    add_stream_options(parser)
     add_whisper_option(parser)
     add_keep_option(parser)
     parser.add_argument("--report", type=file_to_write, metavar="FILE", help="write a page with the figures (.html)")
@@ -52,31 +50,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     refuse_one_file_twice({"--model": options.model, "--report": options.report, "--json": options.json})
     model, header = load_model(options.model)
+    config = load_config(options.config) if options.config else None
+    plan = wiring.plan_for(config, header) if config else wiring.EcogPlan.fitted(header)
+    delays = wiring.delays_for(config, header)
     count = per_frame(header.row_rate_hz)
     with working("loading Whisper"):
-        embedding = wiring.embedding_for(header, file=options.whisper_file)
+        embedding = wiring.embedding_for(header, config.whisper if config else None, options.whisper_file)
     aligned: list[Block] = []
     spectrograms: list[Floats] = []
     facts: list[dict[str, Any]] = []
     heard: list[Calibration] = []
     for path in options.recordings:
-        recorded = recorded_for(header, path, options)
-        sound, ecog, timeline = recorded.sound, recorded.ecog, recorded.timeline
-        delay_s = header.delays.get("sound")
-        one = Calibration(sound.for_lane("sound"), ecog.for_lane("ecog"), options.channel, delay_s, timeline)
+        recorded = recorded_for(header, path, options, config)
+        sound, ecog, channel, timeline = recorded.sound, recorded.ecog, recorded.channel, recorded.timeline
+        one = Calibration(sound.for_lane("sound"), ecog.for_lane("ecog"), channel, delays["sound"], timeline)
         heard.append(one)
         facts.append({"name": path.name, "fitted_to": fitted_to(one, header)})
         if facts[-1]["fitted_to"]:
             say(f"warning: the model was fitted to {path.name}: these figures say nothing of other recordings")
         with working(f"predicting {path.name}") as progress:
-            blocks = predict_recording(sound, ecog, options.channel, embedding, model, header, progress)
+            blocks = predict_recording(sound, ecog, channel, embedding, model, header, progress, delays)
         with working(f"repeats in {path.name}"):
             spectrograms += _spectrograms(one, embedding, [b.times[::count] - header.horizon_s for b in blocks])
         aligned += [only(block, timeline.during(block.times, LISTENING)) for block in blocks]
     predicted, observed, bad = joined_rows(aligned)
-    known = {*header.training.get("contaminated", ()), *contaminated_names(heard, wiring.EcogPlan.fitted(header))}
+    known = {*header.training.get("contaminated", ()), *contaminated_names(heard, plan)}
     contaminated = [name for name in header.electrodes if name in known]
-    claimed = claimed_of(header.electrodes, contaminated, keeps(options))
+    claimed = claimed_of(header.electrodes, contaminated, keeps(options, config))
     with working("null by shifts and by random phases"):
         scores = score_predictions(predicted, observed, bad, header.row_rate_hz, claimed=claimed)
         source = find_repeats(np.concatenate(spectrograms), FRAME_RATE_HZ)
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
         "minutes": round(len(predicted) / header.row_rate_hz / 60, 2),
         "row_rate_hz": header.row_rate_hz,
         "reference": header.reference,
-        "delays_s": wiring.delays_for(None, header),
+        "delays_s": delays,
         "whisper": embedding.facts,
         "machine": machine_facts(),
     }
@@ -163,7 +163,7 @@ def _page(
         "model": f"{name}, {KINDS.get(content['model']['kind'], content['model']['kind'])}",
         "horizon": f"{1e3 * header.horizon_s:.0f} ms",
         "reference": header.reference.get("kind", "common average"),
-        "delays": delays_in_words(wiring.delays_for(None, header)),
+        "delays": delays_in_words(content["delays_s"]),
         "match-mismatch": "-" if match is None else f"{100 * match:.0f} % of 5 s pairs told apart (chance 50 %)",
     }
     page = Report(f"Evaluation: {name}", facts, content["simulated"])

@@ -14,7 +14,8 @@ from realtime.block import Block, concat
 from realtime.commands import wiring
 from realtime.commands.choose import pick_stream, sound_by_rate
 from realtime.commands.console import say
-from realtime.commands.recorded_states import recorded_timeline
+from realtime.commands.recorded_states import recorded_timeline, tell_unread
+from realtime.config import Config
 from realtime.errors import UserError
 from realtime.offline import run_chain
 from realtime.sources.recording import RecordedStream, load_recording
@@ -23,21 +24,35 @@ from realtime.states import Timeline
 
 @dataclass(frozen=True)
 class Recorded:
-    """What of a recording a model hears, what it is compared with, and which state held when."""
+    """What of a recording a model hears, of which channel, what it is compared with, and which state held when.
+
+    delays: in seconds, taken off the stamps of each stream; None: not measured.
+    """
 
     sound: RecordedStream
     ecog: RecordedStream
+    channel: str | int
+    delays: Mapping[str, float | None]
     timeline: Timeline
 
 
-def recorded_for(header: ModelHeader, path: Path, options: argparse.Namespace) -> Recorded:
-    """Read a recording, and find the streams that fit the model or that --sound and --ecog name. Warnings are said."""
+def recorded_for(
+    header: ModelHeader, path: Path, options: argparse.Namespace, config: Config | None = None
+) -> Recorded:
+    """Read a recording, and find the streams that --sound and --ecog or the configuration name, or that fit the model.
+
+    Warnings are said.
+    """
     recording = load_recording(path)
     for warning in recording.warnings:
         say(f"warning: {path.name}: {warning}")
-    ecog = pick_stream(recording, "ecog", options.ecog, ecog_of(header))
-    sound = pick_stream(recording, "sound", options.sound, sound_by_rate)
-    return Recorded(sound, ecog, recorded_timeline(recording))
+    ecog = pick_stream(recording, "ecog", options.ecog or (config.ecog.name if config else None), ecog_of(header))
+    sound = pick_stream(recording, "sound", options.sound or (config.sound.name if config else None), sound_by_rate)
+    channel = options.channel if options.channel is not None else (config.sound.channel if config else 0)
+    table = config.states if config else None
+    tell_unread(path.name, recording, table)
+    timeline = recorded_timeline(recording, table)
+    return Recorded(sound, ecog, channel, wiring.delays_for(config, header), timeline)
 
 
 def ecog_of(header: ModelHeader) -> Callable[[RecordedStream], bool]:

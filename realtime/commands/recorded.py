@@ -9,13 +9,13 @@ from realtime.commands.choose import ecog_by_rate, pick_stream, sound_by_rate
 from realtime.commands.console import say
 from realtime.commands.material import Calibration
 from realtime.commands.options import channel
-from realtime.commands.recorded_states import recorded_timeline
+from realtime.commands.recorded_states import recorded_timeline, tell_unread
 from realtime.config import Config
 from realtime.sources.recording import RecordedStream, load_recording
 
 
 def add_stream_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, help="a .toml file: its streams, channels and Whisper are used")
+    parser.add_argument("--config", type=Path, help="a .toml file: its streams, channels, states and Whisper are used")
     parser.add_argument("--sound", help="name of the sound stream, where it is not clear")
     parser.add_argument("--ecog", help="name of the ECoG stream, where it is not clear")
     parser.add_argument("--channel", type=channel, help="label or number of the sound's channel (default: 0)")
@@ -35,7 +35,9 @@ def both_streams(path: Path, options: argparse.Namespace, config: Config | None)
     if ecog.bad:
         say(f"{path.name} calls bad: {', '.join(ecog.bad)}; [ecog] bad or a montage keeps them out of the reference")
     delay_s = config.sound.delay_s if config else None
-    timeline = recorded_timeline(recording, config.states if config else None)
+    table = config.states if config else None
+    tell_unread(path.name, recording, table)
+    timeline = recorded_timeline(recording, table)
     return Calibration(sound.for_lane("sound"), ecog.for_lane("ecog"), chosen, delay_s, timeline)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from realtime.commands.console import say
 from realtime.config import StatesTable
 from realtime.errors import UserError, nearest
 from realtime.sources.recording import RecordedStream, Recording
@@ -32,6 +33,16 @@ def recorded_timeline(recording: Recording, table: StatesTable | None = None) ->
             "correct or leave out [states] stream"
         )
     return timeline_of(markers[table.stream], table.map, table.start, table.guard_s)
+
+
+def tell_unread(name: str, recording: Recording, table: StatesTable | None) -> None:
+    """Say, of a recording called name, that it has markers and nothing that says which state they mean."""
+    unread = [stream for stream, rows in recording.markers.items() if rows and not stream.endswith(".status")]
+    if unread and (table is None or table.stream is None) and not list(_told(recording)):
+        say(
+            f"{name} has markers ({', '.join(unread)}) that are not read, and all of it counts as listening: if they "
+            "tell when the patient does something else, name their stream under [states] in the file of --config"
+        )
 
 
 def _markers(recording: Recording) -> dict[str, list[tuple[float, str]]]:

@@ -19,9 +19,11 @@ from realtime.commands import wiring
 from realtime.commands.claims import add_keep_option, keeps
 from realtime.commands.console import say, working
 from realtime.commands.evaluate import joined_rows
-from realtime.commands.options import add_whisper_option, channel, file_to_write
+from realtime.commands.options import add_whisper_option, file_to_write
 from realtime.commands.predicting import predict_recording, recorded_for
+from realtime.commands.recorded import add_stream_options
 from realtime.commands.segments_file import Event, require_mne, write_epochs
+from realtime.config import load_config
 from realtime.errors import UserError
 from realtime.scoring import only
 from realtime.sources.recording import FORMATS, RecordedStream, read_blocks
@@ -70,11 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.1,
         help="of an epoch's rows and electrodes masked as artefact, above which it is dropped (default: 0.1)",
     )
-    parser.add_argument("--sound", help="name of the sound stream, where it is not clear")
-    parser.add_argument("--ecog", help="name of the ECoG stream, where it is not clear")
-    parser.add_argument(
-        "--channel", type=channel, default=0, help="label or number of the sound's channel (default: 0)"
-    )
+    add_stream_options(parser)
     add_whisper_option(parser)
     add_keep_option(parser)
 
@@ -102,20 +100,23 @@ def run(options: argparse.Namespace) -> int:
         )
     kind, spoken = _events(options.events, options.kind)
     model, header = load_model(options.model)
+    config = load_config(options.config) if options.config else None
+    if config is not None:
+        wiring.plan_for(config, header)  # raises where the two differ
     rules = Rules(
         tuple(options.window), tuple(options.baseline), options.baseline_mode, options.bad_share, header.row_rate_hz
     )
     with working("loading Whisper"):
-        embedding = wiring.embedding_for(header, file=options.whisper_file)
+        embedding = wiring.embedding_for(header, config.whisper if config else None, options.whisper_file)
     found = []
     for path in options.recordings:
-        recorded = recorded_for(header, path, options)
-        sound, ecog = recorded.sound, recorded.ecog
+        recorded = recorded_for(header, path, options, config)
+        sound, ecog, channel, delays = recorded.sound, recorded.ecog, recorded.channel, recorded.delays
         with working(f"predicting {path.name}") as progress:
-            blocks = predict_recording(sound, ecog, options.channel, embedding, model, header, progress)
+            blocks = predict_recording(sound, ecog, channel, embedding, model, header, progress, delays)
         blocks = [only(block, recorded.timeline.during(block.times, LISTENING)) for block in blocks]
-        found.append(_recorded(path, blocks, _start_s(sound, header)))
-    bads = _bad_electrodes(found, header, keeps(options))
+        found.append(_recorded(path, blocks, _start_s(sound, delays["sound"])))
+    bads = _bad_electrodes(found, header, keeps(options, config))
     counted = np.array([name not in bads for name in header.electrodes])
     events: list[Event] = []
     reasons: list[str] = []
@@ -156,10 +157,10 @@ def _events(files: list[Path], wanted: str | None) -> tuple[str, list[list[Timed
     return kinds.pop(), [timed for _, timed in read]
 
 
-def _start_s(sound: RecordedStream, header: ModelHeader) -> float:
+def _start_s(sound: RecordedStream, delay_s: float | None) -> float:
     """When the sound began, on the clock of the predictions' times."""
     first = next(iter(read_blocks(sound.for_lane("sound"), 1)), None)
-    return (float(first.times[0]) if first is not None else math.nan) - (header.delays.get("sound") or 0.0)
+    return (float(first.times[0]) if first is not None else math.nan) - (delay_s or 0.0)
 
 
 def _recorded(path: Path, blocks: list[Block], start_s: float) -> _Recorded:
