@@ -19,6 +19,7 @@ from realtime.commands.health import health, latency_table, lead_table, status_l
 from realtime.commands.obey import obeying
 from realtime.commands.recordings import Recordings, planned_file, recording
 from realtime.commands.search import StreamSearch
+from realtime.commands.speaker import Speaker
 from realtime.commands.window import open_monitor
 from realtime.config import Config, checked, load_config
 from realtime.errors import UserError
@@ -54,11 +55,11 @@ def run(options: argparse.Namespace) -> int:
     from realtime.commands.session import open_session
     from realtime.commands.session_log import open_log
 
-    log = open_log(config, options.session, folder)
+    log, speaker = open_log(config, options.session, folder), Speaker()
 
     def on_event(event: dict[str, object]) -> None:
         log.event(event)
-        _say_event(event)
+        speaker.event(event)
 
     session = open_session(config, on_event=on_event, state=state, search=search)
     log.begin(config, session)
@@ -84,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
             finally:
                 engine.stop()
                 leave_realtime()
+                speaker.close()
                 log.finish(engine, passed)
     finally:
         if window is not None:
@@ -155,25 +157,3 @@ class _Lines:
 
     def update(self, _table: object) -> None:
         return None
-
-
-def _say_event(event: dict[str, object]) -> None:
-    if event["event"] in (
-        "gap",
-        "reset",
-        "silent",
-        "resumed",
-        "disconnected",
-        "skip",
-        "failed",
-        "nan",
-        "warning",
-        "took_over",
-        "adaptation",
-        "adaptation_failed",
-        "state",
-        "marker",
-    ):
-        from realtime.messages import with_message
-
-        say(str(with_message(event)["message"]))
