@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from encoders.analysis.phone_classes import MANNER, PHONE_PLACE, PHONES
 from encoders.whisper import StreamingSettings
 from realtime.commands import analysis_layers_page, analysis_phonemes_page, analysis_time_page
-from realtime.commands.analysis_anatomy_page import flat_places, quantities
+from realtime.commands.analysis_anatomy_page import quantities
 from realtime.commands.analysis_decoder import DECODERS
 from realtime.commands.analysis_decoder_page import draw_decoder
 from realtime.commands.analysis_depths_page import NO_REGION, draw_depths
-from realtime.commands.analysis_page import label_places
+from realtime.commands.analysis_page import flat_places, label_places
+from realtime.commands.analysis_phonemes import F_LAGS_S
 from realtime.commands.analysis_setup import Setup, Truth
 from realtime.commands.analysis_store import Result
 from realtime.commands.analysis_time import PAIRS
@@ -216,3 +220,42 @@ def test_clusters_and_what_drives_electrodes_are_in_the_table() -> None:
     assert not any(
         "clusters" in key for key in written(analysis_phonemes_page.draw("p", without, setup, Report("a", {})))
     )
+
+
+def test_clusters_are_drawn_as_they_lie_and_every_phones_mean_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grid on the side of a head in MNI space: seen from above it would be a line."""
+    rng = np.random.default_rng(0)
+    names = [f"G{i + 1}" for i in range(12)]
+    places: dict[str, tuple[float, ...]] = {
+        name: (-62.0, 10.0 * (i % 4), 10.0 * (i // 4)) for i, name in enumerate(names[:11])
+    }
+    found: dict[str, Any] = {"encodes": [True] * 12, "phonetic": [True] * 8 + [False] * 4}
+    found["cluster"] = [1, 1, 1, 1, 2, 2, 2, 2, 0, 0, 0, 0]
+    found |= {name: rng.integers(0, 20, (12, len(PHONES))).astype(float) for name in ("vector", "own_vector")}
+    found |= {"manner_mean": rng.standard_normal((12, len(set(MANNER.values()))))}
+    found |= {"place_mean": rng.standard_normal((12, len(set(PHONE_PLACE.values()))))}
+    found |= {"phone_mean": rng.standard_normal((12, len(PHONES))), "f_ratio": rng.random((len(F_LAGS_S), 12))}
+    found["phone_mean"][0, PHONES.index("ZH")] = np.nan
+    figures: dict[str, Figure] = {}
+    monkeypatch.setattr(Report, "add_figure", lambda _, figure, caption: figures.update({caption: figure}))
+    report = Report("a", {})
+    result = phonemes(found, {"spread": 12.5, "expected": 30.0, "p": 0.002}, names)
+    analysis_phonemes_page.draw("p", result, replace(SETUP, positions=places), report)
+    (axes,) = next(figure for caption, figure in figures.items() if "at the electrodes' places" in caption).axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("first axis (mm)", "second axis (mm)")
+    drawn = np.concatenate([line.get_xydata() for line in axes.lines])  # type: ignore[arg-type]
+    order = sorted(range(11), key=lambda e: found["cluster"][e])
+    true = np.array([places[names[e]] for e in order])
+    apart, expected = (np.linalg.norm(x[:, None] - x, axis=2) for x in (drawn, true))
+    np.testing.assert_allclose(apart, expected, atol=1e-9)
+    page = report.html()
+    assert "Electrodes of one cluster lie nearer together than chance: 12.5 mm apart on average, 30.0 when" in page
+    table = re.search(r"Mean response to each phone in the window.*?</table>", page, re.DOTALL)
+    assert table
+    rows = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>.*?</tr>", table[0])]
+    assert sorted(rows[0][1:]) == sorted(PHONES)
+    assert len(rows) == 1 + 8, "those that tell phones apart"
+    for name, *cells in rows[1:]:
+        mean = found["phone_mean"][names.index(name)]
+        told = dict(zip(rows[0][1:], cells, strict=True))
+        assert told == {phone: f"{m:.3f}" if np.isfinite(m) else "-" for phone, m in zip(PHONES, mean, strict=True)}

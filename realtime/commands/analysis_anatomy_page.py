@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from encoders.analysis.regions import LEAST_REGIONS, left_out_agreement, region_effects
 from realtime.commands.analysis_decoder import DECODERS
-from realtime.commands.analysis_page import label_places, told, unit_of
+from realtime.commands.analysis_page import flat_places, label_places, told, unit_of
 from realtime.commands.analysis_setup import Setup
 from realtime.commands.analysis_store import Result
 from realtime.commands.report import Report, new_figure
@@ -122,16 +122,6 @@ def _map(report: Report, patient: str, where: Result, values: Doubles, title: st
     label_places(axes, where.facts["system"], labels)
     figure.colorbar(picture, label=unit)
     report.add_figure(figure, f"{title} at the electrodes' places ({patient}); empty circles: nothing to show.")
-
-
-def flat_places(position: Doubles) -> tuple[Doubles, tuple[str, str]]:
-    """Places in the plane that they spread most in, x and y where they lie in it already; and the axes' names."""
-    if position.shape[1] == 2 or np.nanmax(position[:, 2]) == np.nanmin(position[:, 2]):
-        return position[:, :2], ("x", "y")
-    centred = position - np.nanmean(position, axis=0)
-    _, _, axes = np.linalg.svd(np.nan_to_num(centred), full_matrices=False)
-    flat: Doubles = centred @ axes[:2].T
-    return flat, ("first axis", "second axis")
 
 
 def _glass(report: Report, patient: str, xyz: Doubles, values: Doubles, title: str, unit: str) -> bool:

@@ -29,6 +29,16 @@ def unit_of(system: str) -> str:
     return "units" if system.endswith(", n/a") else "mm"
 
 
+def flat_places(position: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], tuple[str, str]]:
+    """Places in the plane that they spread most in, x and y where they lie in it already; and the axes' names."""
+    if position.shape[1] == 2 or np.nanmax(position[:, 2]) == np.nanmin(position[:, 2]):
+        return position[:, :2], ("x", "y")
+    centred = position - np.nanmean(position, axis=0)
+    _, _, axes = np.linalg.svd(np.nan_to_num(centred), full_matrices=False)
+    flat: npt.NDArray[np.float64] = centred @ axes[:2].T
+    return flat, ("first axis", "second axis")
+
+
 def label_places(axes: Axes, system: str, names: tuple[str, str] = ("x", "y")) -> None:
     """Label a flat map of places; a picture's pixels are counted from its top."""
     unit = unit_of(system)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from matplotlib import colormaps
 
 from encoders.analysis.phone_classes import MANNER, PHONE_PLACE, PHONES
-from realtime.commands.analysis_page import label_places, told, unit_of
+from realtime.commands.analysis_page import flat_places, label_places, told, unit_of
 from realtime.commands.analysis_phonemes import F_LAGS_S
 from realtime.commands.analysis_setup import Setup, Truth
 from realtime.commands.analysis_store import Result
@@ -46,6 +46,7 @@ def draw(patient: str, result: Result, setup: Setup, report: Report) -> Rows:
         own = "at each electrode's own latency, found on the first half of the phones and tested on the second"
         _vectors(report, arrays, names, order, "own_vector", own)
         _classes(report, arrays, names, order)
+        _phones(report, arrays, names, order)
         _f_ratios(report, arrays, names, order)
         _clusters(report, facts, arrays, names, setup)
     rows = _numbers(patient, arrays, names)
@@ -120,6 +121,17 @@ def _classes(report: Report, arrays: Any, names: list[str], order: npt.NDArray[n
     report.add_figure(figure, "Mean response to each manner and place of articulation in the window.")
 
 
+def _phones(report: Report, arrays: Any, names: list[str], order: npt.NDArray[np.intp]) -> None:
+    report.add_table(
+        [
+            {"electrode": names[e], **{phone: arrays["phone_mean"][e, PHONES.index(phone)] for phone in BY_MANNER}}
+            for e in order
+        ],
+        "Mean response to each phone in the window (SD), by manner; a dash: not heard",
+        folded=True,
+    )
+
+
 def _f_ratios(report: Report, arrays: Any, names: list[str], order: npt.NDArray[np.intp]) -> None:
     figure = new_figure(8.0, max(3.0, 0.16 * len(order) + 1.2))
     axes = figure.subplots()
@@ -148,14 +160,14 @@ def _clusters(report: Report, facts: dict[str, Any], arrays: Any, names: list[st
     placed = [e for e, name in enumerate(names) if name in setup.positions]
     if not placed or not arrays["cluster"].any():
         return
-    xy = np.array([setup.positions[names[e]][:2] for e in placed])
+    xy, axes_names = flat_places(np.array([setup.positions[names[e]] for e in placed], np.float64))
     cluster = arrays["cluster"][placed]
     figure = new_figure(7.5, 5.0)
     axes = figure.subplots()
     axes.plot(*xy[cluster == 0].T, "o", color="#cccccc", ms=6, label="not phonetic")
     for number in sorted(set(cluster[cluster > 0])):
         axes.plot(*xy[cluster == number].T, "o", color=f"C{number - 1}", ms=10, label=f"cluster {number}")
-    label_places(axes, setup.system)
+    label_places(axes, setup.system, axes_names)
     figure.legend(frameon=False, loc="outside right center")
     report.add_figure(
         figure,
