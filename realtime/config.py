@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -186,7 +187,12 @@ def load_config(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
         raise UserError(f"configuration {path} is not valid TOML: {reason}; correct it there") from None
-    return _relative_to(checked(content, f"configuration {path}"), path.parent)
+    return _placed(checked(content, f"configuration {path}"), lambda file: path.parent / file.expanduser())
+
+
+def resolved(config: Config) -> Config:
+    """The same with absolute file names: they mean the same wherever it is read again."""
+    return _placed(config, Path.resolve)
 
 
 def checked(content: dict[str, Any], origin: str) -> Config:
@@ -197,10 +203,12 @@ def checked(content: dict[str, Any], origin: str) -> Config:
         raise UserError(f"{origin}: {_first_mistake(error)}") from None
 
 
-def _relative_to(config: Config, folder: Path) -> Config:
+def _placed(config: Config, place: Callable[[Path], Path]) -> Config:
+    """With each file name as `place` gives it."""
+
     def placed(table: Table) -> Table:
         paths = {key: value for key in type(table).model_fields if isinstance(value := getattr(table, key), Path)}
-        return table.model_copy(update={key: folder / path.expanduser() for key, path in paths.items()})
+        return table.model_copy(update={key: place(path) for key, path in paths.items()})
 
     return config.model_copy(update={name: placed(getattr(config, name)) for name in type(config).model_fields})
 

@@ -13,7 +13,7 @@ from typing import Any
 from realtime.commands.closing import as_text, closing_report
 from realtime.commands.console import machine_facts, say
 from realtime.commands.session import Session
-from realtime.config import Config
+from realtime.config import Config, resolved
 from realtime.engine import Engine
 from realtime.errors import UserError
 from realtime.messages import with_message
@@ -120,7 +120,7 @@ def _settings(config: Config, session: Session, folder: Path) -> dict[str, Any]:
     record = config.record.file
     return {
         "engine": config.engine.name,
-        "config": config.model_dump(mode="json"),
+        "config": resolved(config).model_dump(mode="json"),
         "recording": None if record is None else os.path.relpath(record.resolve(), folder.resolve()),
         "electrodes": engine.settings.electrodes,
         "facts": engine.settings.facts,

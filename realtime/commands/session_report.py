@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from encoders.model_file import load_model
+from encoders.model_file import load_model, model_hash
 from realtime.block import Block, Mask, Times
 from realtime.commands import wiring
 from realtime.commands.choose import pick_stream
@@ -25,7 +25,7 @@ from realtime.commands.predicting import ecog_of, predict_recording
 from realtime.commands.recorded_states import recorded_timeline
 from realtime.commands.rig_again import largest_apart, rig_again, rig_told
 from realtime.commands.session_log import CLOSING, FORMAT, SETTINGS
-from realtime.config import Config
+from realtime.config import Config, WhisperTable
 from realtime.errors import UserError
 from realtime.latency import Histogram
 from realtime.score import Score, ScoreState
@@ -43,6 +43,7 @@ SHARE_TOLERANCE = 1e-3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("session", type=Path, help="the folder that corticast run wrote")
     parser.add_argument("--recording", type=Path, metavar="FILE.xdf", help="where it is, if it was moved")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="where the model is, if it was moved")
     parser.add_argument(
         "--from-sources",
         action="store_true",
@@ -59,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
     with working("reading the recording"):
         recording = load_recording(_recording_of(content, options))
     config = Config.model_validate(content["config"])
+    if options.from_sources:
+        config = with_model(config, options.model, content["facts"].get("model_sha256"))
     closing = _read(options.session, CLOSING) if (options.session / CLOSING).exists() else None
     newest_s = closing["newest_s"] if closing else {}
     report = repeated(recording, config, content, newest_s, options.from_sources)
@@ -85,6 +88,25 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{folder / name} is damaged ({error}): copy it again") from None
     return found
+
+
+def with_model(config: Config, given: Path | None, expected: str | None) -> Config:
+    """The session's configuration with the model file that is there. given: if it was moved. expected: its sha256.
+
+    Raises UserError where the file is another model, or is not there.
+    """
+    file = given or config.model.file
+    if file is None or expected is None:
+        return config
+    remedy = "give --model the file that the session ran with"
+    if not file.is_file():
+        raise UserError(f"the session's model {file} is not there: {remedy} (sha256 {expected[:12]})")
+    found = model_hash(file)
+    if found != expected:
+        raise UserError(
+            f"{file} has sha256 {found[:12]}, but the session ran with a model of sha256 {expected[:12]}: {remedy}"
+        )
+    return config.model_copy(update={"model": config.model.model_copy(update={"file": file})})
 
 
 def _recording_of(content: Mapping[str, Any], options: argparse.Namespace) -> Path:
@@ -198,7 +220,7 @@ def _from_sources(
         return [], {}
     model, header = load_model(config.model.file)
     with working("loading Whisper"):
-        embedding = wiring.embedding_for(header, config.whisper)
+        embedding = wiring.embedding_for(header, _machine_only(config.whisper))
     sound = pick_stream(recording, "sound", config.sound.name, lambda _: False)
     ecog = pick_stream(recording, "ecog", config.ecog.name, ecog_of(header))
     if config.model.adapt:
@@ -208,6 +230,11 @@ def _from_sources(
     with working("predicting") as progress:
         aligned = predict_recording(sound, ecog, config.sound.channel, embedding, model, header, progress, delays)
     return aligned, rig_again(sound, ecog, config, header, contaminated)
+
+
+def _machine_only(table: WhisperTable) -> WhisperTable:
+    """What a model file leaves free: the rest stands in session.json as if it had been said, though a default."""
+    return WhisperTable(**table.model_dump(include={"file", "device", "graph"}))
 
 
 def _until(stream: RecordedStream, newest_s: float | None) -> RecordedStream:
