@@ -19,6 +19,7 @@ import pytest
 
 from realtime.commands import wiring
 from realtime.commands.supervisor import Supervisor
+from realtime.sinks.recording_status import MODULE, NOTE, Status, write_status
 from realtime.sources.recording import Recording, load_recording
 from tests.rig import await_state, replaying, small_config, small_model, small_recording
 
@@ -108,6 +109,26 @@ def test_one_that_dies_again_and_again_is_given_up(tmp_path: Path, capfd: pytest
     one = Scripted(tmp_path, DIES, DIES, DIES)
     assert (one.run(), one.started) == (1, 3)
     assert "the engine died 3 times in a row: given up" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the recorder in /proc")
+@pytest.mark.parametrize("ends", ["os._exit(2)", "os._exit(0)"])
+def test_a_recording_that_no_engine_ended_is_told_of(
+    ends: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The second engine waits for its streams in vain, and a recording of the first goes on."""
+    file = tmp_path / "a.xdf"
+    keeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)", MODULE])
+    try:
+        write_status(file, Status("recording", str(file), "e", (), keeper.pid))
+        note = f"pathlib.Path({str(tmp_path / NOTE)!r}).write_text"
+        one = Scripted(tmp_path, f"{note}({str(file)!r}); {DIES}", f"{note}('');{ends}" if "0" in ends else ends)
+        one.run()
+    finally:
+        keeper.kill()
+        keeper.wait()
+    said = capfd.readouterr().err
+    assert (f"end it with corticast record {file} --stop" in said) == ("2" in ends)
 
 
 def test_one_that_never_ran_is_not_started_again(tmp_path: Path) -> None:

@@ -13,14 +13,21 @@ from realtime.commands.console import say, working
 from realtime.config import Config
 from realtime.errors import UserError
 from realtime.sinks.keeper import start_recording
-from realtime.sinks.recording_status import Status, goes_on_for, is_alive, read_status, stop_recording, trouble
+from realtime.sinks.recording_status import (
+    NOTE,
+    Status,
+    goes_on_for,
+    is_alive,
+    read_status,
+    stop_recording,
+    trouble,
+)
 from realtime.sources.lsl import StreamQuery
 
 if TYPE_CHECKING:
     from realtime.commands.session import Session  # which loads torch
 
 RECORDER_BACK_S = 5.0
-NOTE = "recording"  # beside the engine's state: which file is recorded, for an engine that takes over
 
 
 class Recordings:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from realtime.commands.console import say
 from realtime.commands.window import open_monitor
+from realtime.sinks.recording_status import noted
 
 POLL_S = 0.1
 APART = os.name == "posix"  # elsewhere Ctrl-C reaches the engine by itself
@@ -51,13 +52,14 @@ class Supervisor:
                     return status if status >= 0 else 1
                 short = short + 1 if time.monotonic() - started_s < SHORT_S else 1
                 if short >= SHORT_LIVES:
-                    say(f"the engine died {short} times in a row: given up; {self._of_the_recording()}")
+                    say(f"the engine died {short} times in a row: given up")
                     return status if status > 0 else 1
                 say(f"the engine died ({_why(status)}): starting it again")
         finally:
             for process in (self._window, self._standby):
                 if process is not None:
                     process.terminate()
+            self._tell_of_a_recording()
 
     def stop(self, *_: object) -> None:
         """Ask the engine to end in good order; asked again, it is ended. As a signal's handler."""
@@ -117,10 +119,11 @@ class Supervisor:
             return seconds
         return max(0.0, seconds - (time.monotonic() - self._began_s))
 
-    def _of_the_recording(self) -> str:
-        file = self._options.record
-        end = f"corticast record {file or 'FILE'} --stop"
-        return f"a recording of it goes on until {end}" if file else f"if it was recorded, end that with {end}"
+    def _tell_of_a_recording(self) -> None:
+        """One that the last engine did not end, such as one whose streams stayed away, goes on without it."""
+        path = noted(self._folder)
+        if path is not None:
+            say(f"the recording {path} goes on without an engine: end it with corticast record {path} --stop")
 
 
 def supervise(options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from realtime.errors import UserError
 STALE_S = 10.0  # a status older than this was not written: the disk is full, or the machine hangs
 PROC = Path("/proc")
 MODULE = "realtime.sinks.keeper"
+NOTE = "recording"  # in the supervisor's folder: which file is recorded, for an engine that takes over
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,13 @@ def is_alive(status: Status | None) -> bool:
     except OSError:
         return False
     return MODULE.encode() in command
+
+
+def noted(folder: Path) -> Path | None:
+    """The recording that a supervisor's folder notes and that goes on, whatever became of its engine."""
+    note = folder / NOTE
+    path = Path(note.read_text(encoding="utf-8") if note.exists() else "").absolute()
+    return path if is_alive(read_status(path)) else None
 
 
 def goes_on_for(path: Path, engine: str) -> bool:
