@@ -167,4 +167,10 @@ def test_a_sham_through_lsl_is_followed_by_nothing(session: Path, tmp_path: Path
     ecog = small_recording(90.0, PREFIX).streams["ecog"]
     wavfile.write(tmp_path / "other.wav", 22050, speech(20.0)[::-1].copy())
     with replaying(Recording({"ecog": ecog}), tmp_path):
-        assert main(["sham", str(rig), str(tmp_path / "other.wav"), "--seconds", "65"]) == 0
+        words = ["sham", str(rig), str(tmp_path / "other.wav"), "--seconds", "65", "--json", str(tmp_path / "s.json")]
+        assert main(words) == 0
+    found = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    settings = json.loads((session / SETTINGS).read_text(encoding="utf-8"))
+    assert found["model"]["sha256"] == settings["facts"]["model_sha256"]
+    assert found["passed"]
+    assert len(found["electrodes"]) == 6

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.io import wavfile
 
+from realtime.block import Block, regular
+from realtime.cli import main
+from realtime.commands import sham as sham_command
 from realtime.commands.sham import sham_config, sham_sound, verdict
 from realtime.config import Config
+from realtime.engine import EngineSettings
 from realtime.errors import UserError
+from realtime.sources.recording import RecordedStream
 
 
 def rows(*p_fdr: float | None) -> list[dict[str, object]]:
@@ -41,6 +48,45 @@ def test_one_channel_of_the_file_is_sent_for_long_enough(tmp_path: Path) -> None
     (tmp_path / "t.wav").write_text("no sound", encoding="utf-8")
     with pytest.raises(UserError, match="cannot be read as WAV"):
         sham_sound(tmp_path / "t.wav", 0, "x", 3.0)
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_what_stands_for_the_sham_afterwards(
+    follows: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The engine is left out: rows that follow, or do not, stand where it would give them."""
+    rng = np.random.default_rng(3)
+    predicted, noise = rng.normal(size=(2, 65 * 50, 2)).astype(np.float32)
+    observed = predicted + noise if follows else noise
+    facts = {
+        "reference": "common average", "delays": {"sound": None, "ecog": 0.004}, "simulated": True, "model": "ridge",
+        "model_sha256": "f00d", "whisper": {"name": "tiny.en"},
+    }  # fmt: skip
+    settings = EngineSettings("e-sham", ("G1", "G2"), (1, 8), facts)
+    heard: list[RecordedStream] = []
+
+    def listen(_config: Config, sound: RecordedStream, _seconds: float) -> tuple[EngineSettings, list[Block]]:
+        heard.append(sound)
+        rows = regular(np.stack([predicted, observed], axis=2), 50.0)
+        return settings, [Block(rows.data, rows.times, 0, {"bad": np.zeros(predicted.shape, bool)})]
+
+    monkeypatch.setattr(sham_command, "listen", listen)
+    wavfile.write(tmp_path / "other.wav", 16000, rng.normal(0, 0.1, 16000).astype(np.float32))
+    (tmp_path / "rig.toml").write_text('[sound]\nname = "s"\n[ecog]\nname = "e"\n[model]\nfile = "m.safetensors"\n')
+    words = ["sham", str(tmp_path / "rig.toml"), str(tmp_path / "other.wav"), "--json", str(tmp_path / "sham.json")]
+    assert main([*words, "--seconds", "65"]) == int(follows)
+    assert "reference: common average; sound: delay not measured; ecog: 4 ms" in capsys.readouterr().err
+    found = json.loads((tmp_path / "sham.json").read_text(encoding="utf-8"))
+    assert found["passed"] is not follows
+    assert ("follow a sound" in found["verdict"]) is follows
+    assert found["sound"]["name"] == "other.wav"
+    assert found["sound"]["sha256"] == hashlib.sha256(np.asarray(heard[0].data).tobytes()).hexdigest()
+    assert found["model"] == {"name": "ridge", "sha256": "f00d"}
+    assert found["delays_s"] == {"sound": None, "ecog": 0.004}
+    assert [row["name"] for row in found["electrodes"]] == ["G1", "G2"]
+    assert (min(row["p_fdr"] for row in found["electrodes"]) < 0.05) is follows
+    assert found["reference"] == "common average"
+    assert found["machine"]["cores"]
 
 
 def test_the_sham_is_an_engine_of_its_own_that_records_nothing(tmp_path: Path) -> None:

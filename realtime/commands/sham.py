@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import hashlib
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +17,12 @@ from scipy.io import wavfile
 
 from realtime.block import Block, Spec
 from realtime.commands.choose import pick_stream, sound_by_rate
-from realtime.commands.console import say, titled, working
+from realtime.commands.console import machine_facts, say, titled, working
 from realtime.commands.evaluate import score_rows, score_table
-from realtime.commands.options import channel, seconds
+from realtime.commands.options import channel, file_to_write, seconds
 from realtime.commands.session import Session, open_session
 from realtime.config import Config, SoundTable, load_config
+from realtime.delay import delays_in_words
 from realtime.engine import EngineSettings
 from realtime.errors import UserError
 from realtime.pick import channel_number
@@ -36,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--channel", type=channel, default=0, help="label or number of the sound's channel (default: 0)"
     )
     parser.add_argument("--seconds", type=seconds, default=120.0, help="of sham, 60 or more (default: 120)")
+    parser.add_argument("--json", type=file_to_write, metavar="FILE", help="write what was found, and with what")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -52,9 +57,41 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("nothing was predicted: look with corticast check whether the ECoG stream sends")
     rows = score_rows(aligned, settings.electrodes, settings.row_rate_hz)
     Console(markup=False).print(score_table(rows, titled("sham", bool(settings.facts["simulated"]))))
+    say(f"reference: {settings.facts['reference']}; {delays_in_words(settings.facts['delays'])}")
     status, words = verdict(rows)
     say(words)
+    if options.json:
+        content = sham_facts(options, sound, settings, rows)
+        options.json.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        say(f"wrote {options.json}")
     return status
+
+
+def sham_facts(
+    options: argparse.Namespace, sound: RecordedStream, settings: EngineSettings, rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """As JSON: what stands for the sham afterwards. The sound's sha256 is of the samples sent, float32."""
+    status, words = verdict(rows)
+    return {
+        "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "passed": status == 0,
+        "verdict": words,
+        "simulated": bool(settings.facts["simulated"]),
+        "seconds": options.seconds,
+        "sound": {
+            "name": options.sound.name,
+            "channel": options.channel,
+            "rate_hz": sound.spec.rate_hz,
+            "sha256": hashlib.sha256(np.asarray(sound.data, np.float32).tobytes()).hexdigest(),
+        },
+        "model": {"name": settings.facts["model"], "sha256": settings.facts["model_sha256"]},
+        "whisper": settings.facts["whisper"],
+        "reference": settings.facts["reference"],
+        "delays_s": settings.facts["delays"],
+        "row_rate_hz": settings.row_rate_hz,
+        "electrodes": rows,
+        "machine": machine_facts(),
+    }
 
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> tuple[int, str]:
