@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +18,13 @@ from encoders.phones import PhoneAlignment
 from encoders.speech import load_trials
 from realtime.audio import Resample
 from realtime.block import Block, Spec, regular
+from realtime.cli import main
 from realtime.commands.contaminating import contamination_of
 from realtime.commands.material import Calibration
 from realtime.commands.wiring import EcogPlan
 from realtime.contamination import Contamination, ContaminationResult
 from realtime.contamination_watch import ContaminationWatch
-from realtime.sources.recording import RecordedStream
+from realtime.sources.recording import RecordedStream, Recording, save_folder
 from tests.oracles.contamination import contamination as slow
 
 Values = npt.NDArray[np.float64]
@@ -213,6 +216,27 @@ def test_a_sham_without_a_wire_lowers_r_by_no_more_than_its_share() -> None:
     assert half.seconds[electrode] > 0.95 * whole.seconds[electrode]
     assert 0.5 < half.r[electrode] / whole.r[electrode] < 0.7
     assert np.flatnonzero(half.flagged).tolist() == [electrode]
+
+
+def test_the_command_says_which_delays_were_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    streams = {
+        name: RecordedStream(Spec(name, rate_hz, labels), data, np.arange(len(data)) / rate_hz)
+        for name, rate_hz, labels, data in (
+            ("Microphone", SOUND_HZ, ("s",), rng.normal(0, 0.1, (3 * 16_000, 1)).astype(np.float32)),
+            ("Amplifier", 1000.0, ("G1", "G2", "G3", "G4"), rng.normal(0, 20, (3000, 4)).astype(np.float32)),
+        )
+    }
+    save_folder(Recording(streams), tmp_path / "short")
+    rig = '[sound]\nname = "Microphone"\ndelay_s = 0.012\n[ecog]\nname = "Amplifier"\n'
+    (tmp_path / "rig.toml").write_text(rig, encoding="utf-8")
+    words = ["contamination", str(tmp_path / "short")]
+    assert main(words) == 0
+    assert "sound: delay not measured; ecog: delay not measured" in capsys.readouterr().err
+    json_ = tmp_path / "c.json"
+    assert main([*words, "--config", str(tmp_path / "rig.toml"), "--json", str(json_)]) == 0
+    assert "sound: 12 ms; ecog: delay not measured" in capsys.readouterr().err
+    assert json.loads(json_.read_text(encoding="utf-8"))["delays_s"] == {"sound": 0.012, "ecog": None}
 
 
 @pytest.mark.long

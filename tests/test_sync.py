@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +14,10 @@ from hypothesis import strategies as st
 from scipy.signal import firwin
 
 from realtime.block import Spec
+from realtime.cli import main
 from realtime.commands.sync import in_words, sync_of
 from realtime.errors import UserError
-from realtime.sources.recording import RecordedStream
+from realtime.sources.recording import RecordedStream, Recording, save_folder
 from realtime.sync import NotMeasurable, SyncReport, measure_sync
 
 Values = npt.NDArray[np.float64]
@@ -101,6 +104,21 @@ def streams(seconds: int, delay_s: float, ppm: float = 0.0) -> tuple[RecordedStr
         RecordedStream(Spec("sound", SOUND_HZ, ("left",)), sound[:, None].astype(np.float32), sound_times),
         RecordedStream(Spec("ecog", AUX_HZ, ("G1", "AUX1")), rows, aux_times),
     )
+
+
+def test_streams_of_a_recording_need_no_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As for the other commands: the rate tells which is which, and a name given counts."""
+    sound, ecog = (
+        replace(stream, spec=replace(stream.spec, name=name))
+        for stream, name in zip(streams(20, 0.037), ("Microphone", "Amplifier"), strict=True)
+    )
+    save_folder(Recording({"Microphone": sound, "Amplifier": ecog}), tmp_path / "recording")
+    words = ["sync", str(tmp_path / "recording"), "--aux", "AUX1"]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "'Microphone', channel 0 stamps the sound 37.0 ms later than 'Amplifier', channel AUX1" in told
+    assert main([*words, "--sound", "Microfone"]) == 2
+    assert "has no stream 'Microfone', did you mean 'Microphone'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from realtime.commands.options import file_to_write
 from realtime.commands.recorded import add_stream_options, both_streams
 from realtime.config import EcogTable, load_config
 from realtime.contamination import ENOUGH_S, R_LIMIT, Z_LIMIT, ContaminationResult
+from realtime.delay import delays_in_words
 from realtime.rig_watch import contamination_facts
 from realtime.sources.recording import FORMATS
 
@@ -39,12 +40,14 @@ def run(options: argparse.Namespace) -> int:
     with working("comparing spectrograms") as progress:
         result = contamination_of(recordings, plan, progress)
     Console(markup=False).print(_table(result, electrodes))
+    delays = {"sound": recordings[0].delay_s, "ecog": plan.delay_s}
+    say(f"before the reference; {delays_in_words(delays)}")
     say(_verdict(result, electrodes))
     if options.out:
         draw(result, electrodes, options.out)
         say(f"drew {options.out}")
     if options.json:
-        content = {"electrodes": electrodes, **contamination_facts(result, electrodes)}
+        content = {"electrodes": electrodes, "delays_s": delays, **contamination_facts(result, electrodes)}
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 1 if result.flagged.any() else 0
 

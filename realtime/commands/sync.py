@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from realtime.commands.choose import pick_stream
+from realtime.commands.choose import ecog_by_rate, pick_stream, sound_by_rate
 from realtime.commands.console import say, working
 from realtime.commands.options import channel, file_to_write, seconds
 from realtime.config import Config, load_config
@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", type=Path, metavar="CONFIG_OR_RECORDING", help="a .toml file: its streams, live; else a recording"
     )
     parser.add_argument("--aux", type=channel, required=True, help="the amplifier's channel that carries the sound")
-    parser.add_argument("--sound", help="name of the sound stream in the recording (default: sound)")
-    parser.add_argument("--ecog", help="name of the amplifier's stream in the recording (default: ecog)")
+    parser.add_argument("--sound", help="name of the recording's sound stream, where it is not clear")
+    parser.add_argument("--ecog", help="name of the amplifier's stream, where it is not clear")
     parser.add_argument("--channel", type=channel, help="label or number of the sound's channel (default: 0)")
     parser.add_argument(
         "--seconds", type=seconds, default=SECONDS, help=f"how long to listen, live (default: {SECONDS:g})"
@@ -50,8 +50,8 @@ def run(options: argparse.Namespace) -> int:
         chosen, aux = sound.spec.channels[0], amplifier.spec.channels[0]
     else:
         recording = load_recording(options.source)
-        sound = pick_stream(recording, "sound", options.sound or "sound", lambda _stream: False).for_lane("sound")
-        amplifier = pick_stream(recording, "ecog", options.ecog or "ecog", lambda _stream: False).for_lane("ecog")
+        sound = pick_stream(recording, "sound", options.sound, sound_by_rate).for_lane("sound")
+        amplifier = pick_stream(recording, "ecog", options.ecog, ecog_by_rate).for_lane("ecog")
         chosen, aux = options.channel if options.channel is not None else 0, options.aux
     with working("comparing the two"):
         report = sync_of(sound, chosen, amplifier, aux)
