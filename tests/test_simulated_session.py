@@ -103,11 +103,15 @@ def sessions() -> list[Session]:
 
 @pytest.mark.long
 def test_the_electrode_that_records_the_sound_is_flagged_and_clean_ones_are_not(sessions: list[Session]) -> None:
-    """In nine of ten seeds; of the clean ones, its driven neighbours among them, one of a hundred."""
+    """In nine of ten seeds; of the clean ones, its driven neighbours among them, one of a hundred.
+
+    No limit was chosen by these seeds. `-s` prints how many.
+    """
     found = sum(set(one.patient.contaminated) <= set(one.flagged) for one in sessions)
     false = sum(len(set(one.flagged) - set(one.patient.contaminated)) for one in sessions)
     clean = sum(len(one.names) - 1 for one in sessions)
     assert all(driven_neighbours(one.patient, e) for one in sessions for e in one.patient.contaminated)
+    print(f"\nsimulated sessions: cable found in {found} of {len(sessions)}, {false} of {clean} others flagged")
     assert found >= 0.9 * len(sessions)
     assert false <= clean / 100
 
@@ -140,4 +144,5 @@ def test_driven_electrodes_follow_what_is_listened_to_and_none_follows_the_sham(
         assert max(listening["seconds"].values()) < 70.0, "nothing of the speaking block or the sham"
         heard = [only(block, one.timeline.during(block.times, SHAM)) for block in one.aligned]
         failed += verdict(score_rows(heard, one.names, 50.0))[0]
+    print(f"\nsimulated sessions: {failed} of {len(sessions)} shams failed")
     assert failed <= 1
