@@ -23,11 +23,12 @@ from scipy.stats import t as student
 
 from benchmarks.models_picture import draw
 from benchmarks.simulated_rows import Speech, patient, respond, speech
+from encoders.aligned import Aligned, split
 from encoders.bidirectional import fit_reference
 from encoders.lstm_attention import LstmAttentionConfig
 from encoders.patient import PatientConfig, SimulatedPatient
 from encoders.ridge import LaggedRidge, fit_ridge
-from encoders.training import Aligned, FitConfig, learn_lstm, masked_r, refit_lstm, split, winner
+from encoders.training import FitConfig, learn_lstm, masked_r, refit_lstm, winner
 from encoders.training import score as r_of
 from realtime.block import Floats, regular
 from realtime.commands.console import machine_facts, working
@@ -55,7 +56,8 @@ def one_seed(seed: int, wanted: Sequence[str], tell: Tell) -> tuple[Figures, dic
     )
     config = FitConfig(seed=seed)
     segments = [heard.aligned(learn)]
-    train, held_out = split(segments, config.validation, GAP)
+    parts = split(segments, config.validation, (GAP, GAP))
+    train, held_out = parts.train, parts.held_out
     part = _ridge(train, config)
     ridge = _ridge(segments, config, part)
     x = regular(test.embeddings[: test.rows], 50.0)

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from encoders.aligned import Aligned
 from encoders.archive import atomic, cache_dir
 from encoders.patient import ElectrodeTruth, PatientConfig, SimulatedPatient, Stimulus
 from encoders.phones import PhoneAlignment, align_phones
 from encoders.speech import load_trials
-from encoders.training import Aligned
 from encoders.whisper import offline_embedding
 from realtime.audio import Resample
 from realtime.block import Floats, regular

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from encoders.aligned import Aligned
 from encoders.evaluation import r_squared
 from encoders.projection import Projection, fit_projection
 from encoders.ridge import RidgeConfig, fit_design, lag_basis, lagged_design
-from encoders.training import Aligned
 from realtime.block import Block, Floats, Mask
 
 Doubles = npt.NDArray[np.float64]

@@ -15,10 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from encoders.aligned import Aligned, split
 from encoders.descent import Descent, best_epoch
 from encoders.lstm_attention import FRAME_RATE_HZ, LstmAttentionConfig, remember
 from encoders.ridge import LaggedRidge, fit_ridge
-from encoders.training import Aligned, FitConfig, masked_loss, masked_r, mean_r, split
+from encoders.training import FitConfig, masked_loss, masked_r, mean_r
 from encoders.trust import trust
 from realtime.block import Floats, regular
 
@@ -88,8 +89,9 @@ def fit_reference(
 
     Raises UserError when the recording is too short.
     """
-    gap = config.ridge.lags + AHEAD + round(FRAME_RATE_HZ)
-    train, held_out = split(segments, config.validation, gap)
+    wide, narrow = config.gaps
+    parts = split(segments, config.validation, (wide + AHEAD, narrow + AHEAD))
+    train, held_out = parts.train, parts.held_out
     ridge = _ridge(train, config)
     network, epochs = _train(train, held_out, ridge, config, lambda share: tell(0.5 * share))
     shares, r = _trusted(network, held_out, ridge, config)
@@ -158,6 +160,7 @@ def _train(
     rng = np.random.default_rng(config.seed)
     electrodes = ridge.weights.shape[2]
     network = Bidirectional(replace(config.lstm, components=ridge.projection.components, electrodes=electrodes))
+    segments = [s for s in segments if len(s) >= SEGMENT] or segments  # a part is no longer than the shortest
     good = [~s.bad & np.isfinite(s.observed) for s in segments]
     parts = [
         (*_inputs(s.embeddings, ridge), np.where(g, s.observed, 0).astype(np.float32), g)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from encoders.aligned import Aligned, split
 from encoders.evaluation import correlation
 from encoders.ridge import FRAME_S, RidgeConfig, fit_ridge
-from encoders.training import Aligned, split
 from realtime.block import Floats, Mask, regular
 
 Doubles = npt.NDArray[np.float64]
@@ -42,20 +42,26 @@ class HorizonCurve:
 
 
 def horizon_curve(
-    segments: Sequence[Aligned], ahead: Sequence[Aligned], horizons_s: Sequence[float], config: RidgeConfig, gap: int
+    segments: Sequence[Aligned],
+    ahead: Sequence[Aligned],
+    horizons_s: Sequence[float],
+    config: RidgeConfig,
+    gaps: tuple[int, int],
 ) -> HorizonCurve:
-    """Fit a ridge for each horizon on the first three quarters of the rows and score it on the rest.
+    """Fit a ridge for each horizon and score it on the last quarter of what is heard, see `split`.
 
-    segments: at horizon 0. ahead: the same rows, observed (T, horizons x E) at each horizon in turn. gap: rows
-    purged between. All horizons share one design, so that they cost little more than one.
+    segments: at horizon 0. ahead: the same rows, observed (T, horizons x E) at each horizon in turn. All horizons
+    share one design, so that they cost little more than one.
     """
     count = len(horizons_s)
-    train, held_out = split(ahead, HELD_OUT, gap)
+    parts = split(ahead, HELD_OUT, gaps)
+    train, held_out = parts.train, parts.held_out
     ridge = fit_ridge([s.embeddings for s in train], [s.observed for s in train], [s.bad for s in train], config)
     predicted = np.concatenate([ridge.layer(regular(s.embeddings, 1 / FRAME_S)).data for s in held_out])
     observed, bad = (np.concatenate([getattr(s, name) for s in held_out]) for name in ("observed", "bad"))
     model = correlation(predicted, observed, bad).reshape(count, -1)
-    past_train, past = (_joined_past(part) for part in split(segments, HELD_OUT, gap))
+    now = split(segments, HELD_OUT, gaps)
+    past_train, past = (_joined_past(part) for part in (now.train, now.held_out))
     target_train = [np.concatenate([getattr(s, name) for s in train]) for name in ("observed", "bad")]
     electrodes = model.shape[1]
     own, newest = np.full((2, count, electrodes), np.nan)

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import CubicSpline
 
+from encoders.aligned import Aligned
 from encoders.projection import Projection
 from encoders.ridge import FRAME_S
-from encoders.training import Aligned
 
 Doubles = npt.NDArray[np.float64]
 

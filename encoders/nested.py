@@ -9,12 +9,10 @@ from typing import Protocol
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from encoders.aligned import Aligned, runs
 from encoders.folds import Rows
 from encoders.lstm_attention import FRAME_RATE_HZ
-from encoders.training import Aligned
 from realtime.block import Block, Floats, Mask, regular
-
-LEAST_RUN_ROWS = 50  # a shorter stretch between two gaps is mostly lags that reach before its start
 
 
 class Model(Protocol):
@@ -43,7 +41,7 @@ def out_of_fold(
     def one(job: int, fold: Fold) -> None:
         segments, fit = jobs[job]
         training, test = fold
-        model = fit(training_part(segments, training))
+        model = fit(runs(segments, training))
         whole = np.concatenate([model.layer(regular(s.embeddings, FRAME_RATE_HZ)).data for s in segments])
         results[job][test] = whole[test]
 
@@ -59,15 +57,3 @@ def out_of_fold(
             pool.shutdown(cancel_futures=True)
             raise
     return results
-
-
-def training_part(segments: Sequence[Aligned], training: Mask) -> list[Aligned]:
-    """The runs of training rows in each segment; training: (rows,) through all segments."""
-    parts, at = [], 0
-    for segment in segments:
-        inside = np.concatenate([[False], training[at : at + len(segment)], [False]])
-        edges = np.flatnonzero(inside[1:] != inside[:-1]).tolist()  # starts and stops in turn
-        runs = zip(edges[::2], edges[1::2], strict=True)
-        parts += [segment.rows(a, b) for a, b in runs if b - a >= LEAST_RUN_ROWS]
-        at += len(segment)
-    return parts

@@ -14,17 +14,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from encoders.lstm_attention import FRAME_RATE_HZ, LstmAttention, LstmAttentionStage
+from encoders.aligned import Aligned, split
+from encoders.lstm_attention import LstmAttention, LstmAttentionStage
 from encoders.projection import Projection, fit_projection
 from encoders.ridge import LaggedRidge, fit_ridge
 from encoders.training import (
-    Aligned,
     FitConfig,
     FitResult,
     learn_lstm,
     refit_lstm,
     score,
-    split,
     winner,
 )
 from realtime.errors import naming
@@ -53,11 +52,12 @@ def fit_together(patients: Mapping[str, Patient], config: FitConfig, tell: Calla
     if len(widths) != 1:
         raise ValueError(f"the patients' embeddings have {sorted(widths)} channels, expected one width for all")
     clock = time.perf_counter()
-    gap = max(config.ridge.lags, config.lstm.lags) + round(FRAME_RATE_HZ)
-    train, held_out = {}, {}
+    parts = {}
     for name, segments in patients.items():
         with naming(name):
-            train[name], held_out[name] = split(segments, config.validation, gap)
+            parts[name] = split(segments, config.validation, config.gaps)
+    train = {name: part.train for name, part in parts.items()}
+    held_out = {name: part.held_out for name, part in parts.items()}
     ridges = _ridges(train, config)
     trained = learn_lstm(
         _side_by_side(train), _side_by_side(held_out), _joined(ridges), config, lambda share: tell(0.5 * share)
@@ -73,7 +73,8 @@ def fit_together(patients: Mapping[str, Patient], config: FitConfig, tell: Calla
         }
         kind = winner(r, config)
         model = own(stage, columns[name]) if kind == "lstm_attention" else again[name]
-        results[name] = FitResult(model, kind, r, {"together": time.perf_counter() - clock}, trained.history)
+        seconds = {"together": time.perf_counter() - clock}
+        results[name] = FitResult(model, kind, r, seconds, trained.history, parts[name].facts())
     return Together(results, trunk_sha256(stage))
 
 

@@ -12,50 +12,26 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from encoders.aligned import Aligned, split
 from encoders.crops import Crops
 from encoders.descent import Descent, best_epoch
 from encoders.lstm_attention import FRAME_RATE_HZ, LstmAttention, LstmAttentionConfig, LstmAttentionStage
 from encoders.ridge import LaggedRidge, RidgeConfig, fit_ridge
 from encoders.trust import give, trust
 from realtime.block import Floats, Mask, regular
-from realtime.errors import UserError
 
+FILTER_S = 0.22  # for which the high-gamma filters ring
 Kind = Literal["ridge", "lstm_attention"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Aligned:
-    """One contiguous segment at 50 rows a second, one row of each for each embedding.
-
-    embeddings: (T, D) float32. observed: (T, E) float32, row i at the time of embedding row i plus the horizon.
-    bad: (T, E) bool, True where observed counts for nothing.
-    """
-
-    embeddings: Floats
-    observed: Floats
-    bad: Mask
-
-    def __post_init__(self) -> None:
-        if not (len(self.embeddings) == len(self.observed) == len(self.bad) and self.observed.shape == self.bad.shape):
-            raise ValueError(
-                f"segment arrays differ: embeddings {self.embeddings.shape}, observed {self.observed.shape}, "
-                f"bad {self.bad.shape}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.embeddings)
-
-    def rows(self, start: int, stop: int) -> Aligned:
-        return Aligned(self.embeddings[start:stop], self.observed[start:stop], self.bad[start:stop])
-
-
-@dataclass(frozen=True, slots=True)
 class FitConfig:
     """How both models are fitted.
 
-    validation: share of all rows, at the end, that neither model learns from until the winner is refitted.
+    validation: share of all that is heard, at the end, that neither model learns from until the winner is refitted; its
+    repeats are held out with it. context_s: how far back an embedding hears.
     margin: by how much mean validation r of the LSTM must exceed the ridge's, because its number of epochs was
     chosen on the same rows. crop_s: through how much is learnt at once; the LSTM's state is carried on into the next
     crop. warm_up_s: what has no loss where a lane begins anew. trust_errors: see `trust`; negative: trust all.
@@ -70,6 +46,7 @@ class FitConfig:
     lstm: LstmAttentionConfig = field(default_factory=lambda: LstmAttentionConfig(reads=10, gain=True, head_width=8))
     kinds: tuple[Kind, ...] = ("ridge", "lstm_attention")
     horizon_s: float = 0.0
+    context_s: float = 10.0
     validation: float = 0.25
     margin: float = 0.003
     epochs: int = 20
@@ -91,17 +68,25 @@ class FitConfig:
     def mixed(self) -> bool:
         return self.precision == "bfloat16" or (self.precision == "auto" and self.device == "cuda")
 
+    @property
+    def gaps(self) -> tuple[int, int]:
+        """Rows between training and held-out rows: lags, context and what filters ring; lags and a second alone."""
+        lags = max(self.ridge.lags, self.lstm.lags)
+        return lags + round((self.context_s + FILTER_S) * FRAME_RATE_HZ), lags + round(FRAME_RATE_HZ)
+
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
     """model: the winner, refitted on everything. validation: r per electrode (E,) for each kind, NaN where an
-    electrode has no good row. seconds: wall time of each part. history: of the LSTM, a row per epoch."""
+    electrode has no good row. seconds: wall time of each part. history: of the LSTM, a row per epoch. chosen_on: what
+    is known of the validation rows, see `Split`."""
 
     model: LaggedRidge | LstmAttentionStage
     kind: Kind
     validation: dict[str, npt.NDArray[np.float64]]
     seconds: dict[str, float]
     history: list[dict[str, float]]
+    chosen_on: dict[str, float | bool] = field(default_factory=dict)
 
 
 def fit(segments: Sequence[Aligned], config: FitConfig, progress: Progress | None = None) -> FitResult:
@@ -119,8 +104,8 @@ def fit(segments: Sequence[Aligned], config: FitConfig, progress: Progress | Non
 
 
 def _fit(segments: Sequence[Aligned], config: FitConfig, tell: Progress) -> FitResult:
-    gap = max(config.ridge.lags, config.lstm.lags) + round(FRAME_RATE_HZ)
-    train, held_out = split(segments, config.validation, gap)
+    parts = split(segments, config.validation, config.gaps)
+    train, held_out = parts.train, parts.held_out
     seconds: dict[str, float] = {}
     validation: dict[str, npt.NDArray[np.float64]] = {}
     history: list[dict[str, float]] = []
@@ -149,7 +134,7 @@ def _fit(segments: Sequence[Aligned], config: FitConfig, tell: Progress) -> FitR
         model = refit_lstm(segments, linear, trained, config, lambda share: tell("refit", share))
     lap("refit")
     tell("done", 1.0)
-    return FitResult(model, kind, validation, seconds, history)
+    return FitResult(model, kind, validation, seconds, history, parts.facts())
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,27 +210,6 @@ def _ridge(segments: Sequence[Aligned], config: FitConfig, before: LaggedRidge |
     )
 
 
-def split(segments: Sequence[Aligned], share: float, gap: int) -> tuple[list[Aligned], list[Aligned]]:
-    """The last share of all rows for validation, the rest without its last `gap` rows for training."""
-    total = sum(len(s) for s in segments)
-    cut = round(total * (1 - share))
-    train, held_out, at = [], [], 0
-    for segment in segments:
-        before = min(max(cut - gap - at, 0), len(segment))
-        after = min(max(cut - at, 0), len(segment))
-        if before:
-            train.append(segment.rows(0, before))
-        if after < len(segment):
-            held_out.append(segment.rows(after, len(segment)))
-        at += len(segment)
-    if not train or not held_out:
-        raise UserError(
-            f"too little to fit on: found {total / FRAME_RATE_HZ:.1f} s of recording, which leaves nothing after "
-            f"{gap / FRAME_RATE_HZ:.1f} s between training and validation; record a longer calibration"
-        )
-    return train, held_out
-
-
 def score(stage: LaggedRidge | LstmAttentionStage, segments: Sequence[Aligned]) -> npt.NDArray[np.float64]:
     """Correlation per electrode (E,) of predictions with what was observed, over good rows."""
     predicted = [stage.layer(regular(s.embeddings, FRAME_RATE_HZ)).data for s in segments]
@@ -315,13 +279,15 @@ def _model_from_ridge(ridge: LaggedRidge, config: FitConfig) -> LstmAttention:
 
 
 def _crops(segments: Sequence[Aligned], ridge: LaggedRidge, tail: int, config: FitConfig) -> Crops:
-    fine = [~s.bad & np.isfinite(s.observed) for s in segments]
+    rows = round(config.crop_s * FRAME_RATE_HZ)
+    long = [s for s in segments if len(s) >= rows] or segments  # a crop is no longer than the shortest segment
+    fine = [~s.bad & np.isfinite(s.observed) for s in long]
     return Crops(
-        [ridge.projection.apply(s.embeddings) for s in segments],
-        [np.where(f, s.observed, 0).astype(np.float32) for s, f in zip(segments, fine, strict=True)],
+        [ridge.projection.apply(s.embeddings) for s in long],
+        [np.where(f, s.observed, 0).astype(np.float32) for s, f in zip(long, fine, strict=True)],
         fine,
         tail=tail,
-        rows=round(config.crop_s * FRAME_RATE_HZ),
+        rows=rows,
         warm_up=round(config.warm_up_s * FRAME_RATE_HZ),
         batch=config.batch,
         device=config.device,

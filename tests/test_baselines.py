@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from encoders.aligned import Aligned, runs
 from encoders.banded import fit_banded, pair_weightings, side_by_side, unique_shares
 from encoders.baselines import onset_rate, spectrogram_at
 from encoders.folds import purged_folds
 from encoders.horizon import HORIZONS_S, horizon_curve, recommended
 from encoders.lags import best_lags, lag_profile
-from encoders.nested import Model, out_of_fold, training_part
+from encoders.nested import Model, out_of_fold
 from encoders.projection import fit_projection
 from encoders.ridge import RidgeConfig
-from encoders.training import Aligned
 from realtime.block import Block, Floats, regular
 from tests.test_scores import smooth
 
@@ -67,7 +67,7 @@ def test_training_parts_are_runs_of_training_rows() -> None:
     one, two = followers(0, [1], 1, 400), followers(1, [1], 1, 200)
     training = np.ones(600, bool)
     training[100:150] = training[380:420] = training[460:490] = False
-    parts = training_part([one, two], training)
+    parts = runs([one, two], training)
     assert [len(p) for p in parts] == [100, 230, 110]
     np.testing.assert_array_equal(parts[1].embeddings, one.embeddings[150:380])
     np.testing.assert_array_equal(parts[2].observed, two.observed[90:])
@@ -174,7 +174,7 @@ def test_prediction_holds_up_to_the_lag_and_not_beyond() -> None:
     one = followers(2, [lag] * 4, 0.5, 4000)
     grids = [np.roll(one.observed, -round(50 * h), axis=0) for h in HORIZONS_S]
     ahead = replace(one, observed=np.concatenate(grids, axis=1), bad=np.tile(one.bad, (1, len(HORIZONS_S))))
-    curve = horizon_curve([one], [ahead], HORIZONS_S, SMALL, 30)
+    curve = horizon_curve([one], [ahead], HORIZONS_S, SMALL, (30, 30))
     means = curve.means()
     by_horizon = dict(zip(HORIZONS_S, means["model"], strict=True))
     assert by_horizon[0.15] > 0.97 * by_horizon[0.0]

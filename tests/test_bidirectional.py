@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from encoders.aligned import Aligned
 from encoders.bidirectional import AHEAD, SEGMENT, Bidirectional, Reference, _inputs, _whole, fit_reference
 from encoders.lstm_attention import LstmAttentionConfig
 from encoders.ridge import fit_ridge
-from encoders.training import Aligned, fit, masked_r
+from encoders.training import fit, masked_r
 from realtime.block import regular
 from realtime.errors import UserError
 from tests.test_training import SMALL, embeddings, recording

@@ -14,6 +14,7 @@ import pytest
 from scipy.signal import butter, sosfiltfilt
 
 from encoders.archive import save_sealed
+from encoders.lstm_attention import LstmAttentionConfig, LstmAttentionStage
 from encoders.model_file import load_model, read_model, save_model
 from encoders.ridge import RidgeConfig
 from encoders.scores import Scores, score_predictions
@@ -26,6 +27,7 @@ from realtime.cli import main
 from realtime.commands import embedding_cache, evaluate, judging, wiring
 from realtime.commands import fit as fit_command
 from realtime.commands.claims import tell_of_reference
+from realtime.commands.fit_report import ridge_ahead
 from realtime.config import EcogTable, load_config
 from realtime.errors import UserError
 from realtime.sources.recording import Recording, load_recording, save_folder
@@ -149,6 +151,38 @@ def test_the_report_says_what_trust_needs(fitted: tuple[Path, Path, dict[str, An
     assert "SIMULATED" not in page
     assert page.count("data:image/png;base64") >= 5
     assert "not measured" in page
+
+
+def test_the_lstm_is_chosen_on_sounds_that_were_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """45 s, the last 12 s of which play again what was heard from 20 s on."""
+    recording = small_recording(45.0, "fit")
+    sound = recording.streams["sound"]
+    data = np.array(sound.data)
+    at, again, rows = (round(s * SOUND_HZ) for s in (20, 33, 12))
+    data[again : again + rows] = data[at : at + rows]
+    heard = replace(sound, data=data)
+    save_folder(replace(recording, streams={**recording.streams, "sound": heard}), tmp_path / "again")
+    (tmp_path / "rig.toml").write_text(CONFIG)
+    lstm = LstmAttentionConfig(hidden=16, heads=2, head_width=8, reads=10, gain=True)
+    settings = partial(FitConfig, ridge=SMALL, lstm=lstm, epochs=1, margin=-1.0, trust_errors=-1.0)
+    monkeypatch.setattr(fit_command, "FitConfig", settings)
+    words = ["fit", tmp_path / "again", "--config", tmp_path / "rig.toml", "--out", tmp_path / "lstm.safetensors"]
+    assert main([str(word) for word in (*words, "--quick", "--report", tmp_path / "lstm.html")]) == 0
+    model, header = load_model(tmp_path / "lstm.safetensors")
+    assert isinstance(model, LstmAttentionStage)
+    chosen_on = header.training["chosen_on"]
+    assert chosen_on["repeats_apart"]
+    assert 13.0 < chosen_on["held_out_s"] < 17.0, "a quarter of 33 s, and most of it again"
+    assert "whose sounds neither had learnt from" in (tmp_path / "lstm.html").read_text()
+
+
+def test_a_ridge_that_is_ahead_of_the_lstm_is_told() -> None:
+    ahead = {"model": "lstm_attention", "mean_r": {"model": 0.3, "ridge": 0.31}}
+    assert "the ridge is ahead of the LSTM with attention that is kept: mean r 0.310, not 0.300" in ridge_ahead(ahead)
+    assert not ridge_ahead({**ahead, "mean_r": {"model": 0.31, "ridge": 0.3}})
+    assert not ridge_ahead({**ahead, "mean_r": {"model": None, "ridge": 0.3}})
+    assert not ridge_ahead({**ahead, "model": "ridge"})
+    assert not ridge_ahead({"model": "lstm_attention"})
 
 
 @pytest.mark.long

@@ -15,13 +15,13 @@ import pytest
 from scipy.ndimage import uniform_filter1d
 from scipy.stats import ttest_rel
 
+from encoders.aligned import Aligned
 from encoders.evaluation import correlation
 from encoders.folds import purged_folds
 from encoders.match_mismatch import match_mismatch
 from encoders.nested import out_of_fold
 from encoders.ridge import LaggedRidge, RidgeConfig, fit_ridge
 from encoders.scores import Scores, score_predictions
-from encoders.training import Aligned
 from realtime.block import Floats, Mask
 
 RATE_HZ, ROWS, BIN = 200, 181, 4  # 50 rows a second; later samples were not covered

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from encoders.aligned import Aligned
 from encoders.bootstrap import drawn_counts, interval, r_draws
 from encoders.evaluation import benjamini_hochberg, correlation
 from encoders.folds import purged_folds
@@ -20,7 +21,6 @@ from encoders.phase_null import drawn_angles, phase_null
 from encoders.repeats import find_repeats, noise_ceiling
 from encoders.ridge import LaggedRidge, RidgeConfig, fit_ridge
 from encoders.scores import score_predictions
-from encoders.training import Aligned
 from tests.oracles import evaluation as oracle
 from tests.test_evaluation import example
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from encoders.aligned import Aligned
 from encoders.lstm_attention import LstmAttentionStage
 from encoders.model_file import ModelHeader, load_model, save_model
 from encoders.ridge import LaggedRidge
 from encoders.several import fit_together, own, trunk_sha256
-from encoders.training import Aligned, score
+from encoders.training import score
 from realtime.block import regular
 from realtime.errors import UserError
 from tests.test_lstm_attention import embeddings as wide

@@ -174,6 +174,7 @@ def test_a_fit_learns_from_what_was_listened_to_alone(monkeypatch: pytest.Monkey
     ecog = RecordedStream(Spec("amp", 1000.0, ("G1", "G2", "G3")), rng.normal(0, 20, (30_000, 3)), stamps)
     frames = regular(np.zeros((1500, 4), np.float32), 50.0)
     monkeypatch.setattr("realtime.commands.material.embedded", lambda *_: [frames])
+    monkeypatch.setattr("realtime.commands.material.with_sound", lambda _calibrations, embeddings, *_: embeddings)
     timeline = timeline_of([(8.0, "speaking"), (12.0, "listening"), (20.0, "sham")], {})
     sound = RecordedStream(Spec("voice", 16_000.0, ("s",)), np.zeros((16, 1)), np.arange(16) / 16_000)
     ours: Any = None  # no Whisper

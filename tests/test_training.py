@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from encoders.aligned import Aligned
 from encoders.lstm_attention import LstmAttention, LstmAttentionConfig, LstmAttentionStage
 from encoders.ridge import LaggedRidge, RidgeConfig, fit_ridge
-from encoders.training import Aligned, FitConfig, fit, masked_loss, masked_r, score, split, train_lstm, winner
+from encoders.training import FitConfig, fit, masked_loss, masked_r, score, train_lstm, winner
 from realtime.block import Floats, regular
-from realtime.errors import UserError
 
 SMALL = FitConfig(  # the toy's gate is of 60 ms: no unit need begin with a memory of seconds
     ridge=RidgeConfig(components=6, lags=8, lag_functions=8, window_frames=3.0, folds=4, gap_frames=30),
@@ -142,16 +142,6 @@ def test_the_horizon_is_the_models() -> None:
     result = fit([recording(1200, 4, gated=False)], replace(SMALL, horizon_s=0.12, kinds=("ridge",)))
     assert result.model.lag_s == -0.12
     assert list(result.validation) == ["ridge"]
-
-
-def test_split_keeps_order_and_purges_the_gap() -> None:
-    segments = [Aligned(np.arange(a, b, dtype=np.float32)[:, None], np.zeros((b - a, 1), np.float32),
-                        np.zeros((b - a, 1), bool)) for a, b in ((0, 50), (50, 90), (90, 100))]  # fmt: skip
-    train, held_out = split(segments, 0.3, 25)
-    assert [s.embeddings[[0, -1], 0].tolist() for s in train] == [[0, 44]]
-    assert [s.embeddings[[0, -1], 0].tolist() for s in held_out] == [[70, 89], [90, 99]]
-    with pytest.raises(UserError, match="too little"):
-        split(segments, 0.3, 70)
 
 
 def test_winner_needs_the_margin() -> None:

@@ -7,10 +7,11 @@ import itertools
 import numpy as np
 import torch
 
+from encoders.aligned import Aligned
 from encoders.analysis.lagged import LAGGED, Fold, Heard
 from encoders.lstm_attention import FRAME_RATE_HZ, LstmAttentionConfig, LstmAttentionStage
 from encoders.ridge import RidgeConfig, fit_ridge
-from encoders.training import Aligned, FitConfig, train_lstm
+from encoders.training import FitConfig, train_lstm
 from realtime.block import Floats, regular
 
 ATTENTION_S = 0.5

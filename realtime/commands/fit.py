@@ -22,8 +22,8 @@ from realtime.commands import together, wiring
 from realtime.commands.causality import cost_of_causality
 from realtime.commands.claims import add_keep_option, claimed_of, contaminated_names, keeps, tell_of_reference
 from realtime.commands.console import machine_facts, say, titled, working
-from realtime.commands.fit_report import fit_content, fit_page
-from realtime.commands.fitting import at_row_rate, fit_material, is_simulated, recording_facts
+from realtime.commands.fit_report import fit_content, fit_page, ridge_ahead
+from realtime.commands.fitting import at_row_rate, fit_material, is_simulated, reading, recording_facts
 from realtime.commands.judging import Judgement, excluded, horizons, judge
 from realtime.commands.material import Calibration, prepare
 from realtime.commands.options import file_to_write, horizon, place_to_write, refuse_one_file_twice
@@ -124,8 +124,8 @@ def run(options: argparse.Namespace) -> int:
         tell_of_reference(facts["contaminated"], plan)
         claimed = claimed_of(plan.electrodes(calibrations[0].ecog.spec), facts["contaminated"], keeps(options, config))
     fitted = fit_and_judge(calibrations, embedding, plan, options, facts, claimed)
-    Console(markup=False).print(_table(fitted))
     content = fit_content(fitted.header, fitted.result, fitted.curve, fitted.judgement, fitted.excluded, fitted.seconds)
+    Console(markup=False).print(_table(fitted, ridge_ahead(content)))
     content["machine"] = machine_facts()
     if fitted.acausal:
         content["acausal"] = fitted.acausal
@@ -173,10 +173,13 @@ def fit_and_judge(
     clock = time.perf_counter()
     material = prepare(calibrations, embedding, plan)
     seconds = {"embed": time.perf_counter() - clock}
-    fit_config = at_row_rate(FitConfig(seed=options.seed, device=options.device), plan.row_rate_hz)
-    curve = horizons(material, embedding, fit_config) if options.horizon is None or not options.quick else None
+    fit_config = FitConfig(seed=options.seed, device=options.device)
+    fit_config = at_row_rate(reading(fit_config, embedding), plan.row_rate_hz)
+    curve = horizons(material, fit_config) if options.horizon is None or not options.quick else None
     fit_config = _with_horizon(fit_config, options.horizon, curve)
     result, header = fit_material(material, embedding, plan, fit_config, facts)
+    if not result.chosen_on["repeats_apart"]:
+        say("warning: so much is heard again that ridge and LSTM were compared on sounds that both had learnt from")
     save_model(options.out, result.model, header)
     say(f"reference: {header.reference['kind']}; {delays_in_words(header.delays)}")
     seconds["fit"] = time.perf_counter() - clock - seconds["embed"]
@@ -205,7 +208,7 @@ def _with_horizon(config: FitConfig, asked_s: float | None, curve: HorizonCurve 
     return replace(config, horizon_s=curve.recommended_s)
 
 
-def _table(fitted: Fitted) -> Table:
+def _table(fitted: Fitted, caption: str) -> Table:
     """r per electrode, the best first: on rows left out where they were judged, else on validation rows."""
     validation: dict[str, Any] = fitted.header.training["validation_r"]
     kind = fitted.header.training["kind"]
@@ -219,7 +222,7 @@ def _table(fitted: Fitted) -> Table:
         columns, key = {**judged, **others}, "r"
     words = f"the model: {kind}; rows that it was not fitted to"
     title = titled(words, bool(fitted.header.training.get("simulated")))
-    table = Table("electrode", *columns, title=title)
+    table = Table("electrode", *columns, title=title, caption=caption or None)
     claimed = fitted.judgement.claimed if fitted.judgement is not None else np.ones(len(names), np.bool_)
     for e in np.argsort(-np.nan_to_num(columns[key], nan=-1.0)):
         name = names[e] if claimed[e] else f"{names[e]} (records the sound)"

@@ -88,10 +88,12 @@ def fit_page(
     page.add_heading("How the model was chosen")
     mean = content["training"]["mean_validation_r"]
     page.add_text(
-        f"Mean r on a validation block that neither had learnt from: "
+        f"Mean r on {_validation_in_words(result.chosen_on)}: "
         f"{', '.join(f'{KINDS.get(kind, kind)} {r:.3f}' for kind, r in mean.items())}. "
         f"The file holds the {KINDS.get(result.kind, result.kind)}, fitted again to everything."
     )
+    if ahead := ridge_ahead(content):
+        page.add_text(ahead)
     if "together" in content:
         _add_together(page, content["together"])
     if "acausal" in content:
@@ -108,6 +110,25 @@ def fit_page(
         content["excluded"], "Channels and electrodes left out or masked" if content["excluded"] else "Nothing."
     )
     return page
+
+
+def ridge_ahead(content: Mapping[str, Any]) -> str:
+    """That the ridge does better than the LSTM that is kept, where the folds say so; else nothing."""
+    r = {name: value for name, value in content.get("mean_r", {}).items() if value is not None}
+    if content["model"] == "ridge" or not r.keys() >= {"model", "ridge"} or r["ridge"] <= r["model"]:
+        return ""
+    kept = KINDS.get(content["model"], content["model"])
+    return f"In the folds the ridge is ahead of the {kept} that is kept: mean r {r['ridge']:.3f}, not {r['model']:.3f}."
+
+
+def _validation_in_words(chosen_on: Mapping[str, Any]) -> str:
+    if not chosen_on:
+        return "a validation block that neither had learnt from"
+    repeats = "whose sounds" if chosen_on["repeats_apart"] else "whose rows, though not all of its sounds,"
+    return (
+        f"a validation block of {chosen_on['held_out_s']:.0f} s, {repeats} neither had learnt from "
+        f"({chosen_on['gap_s']:.1f} s left out around it)"
+    )
 
 
 def _add_together(page: Report, together: dict[str, Any]) -> None:

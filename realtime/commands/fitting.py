@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from encoders.aligned import Aligned
 from encoders.lags import best_lags, lag_profile
 from encoders.model_file import ModelHeader
-from encoders.training import Aligned, FitConfig, FitResult, fit
+from encoders.training import FitConfig, FitResult, fit
 from realtime.block import Block
 from realtime.commands import wiring
 from realtime.commands.console import working
@@ -27,6 +28,7 @@ __all__ = [
     "header_of",
     "is_simulated",
     "of_electrodes",
+    "reading",
     "recording_facts",
     "rounded",
 ]
@@ -41,7 +43,7 @@ def fit_recordings(
 ) -> tuple[FitResult, ModelHeader, list[Block]]:
     """Fit on all recordings. Returns the result, the header of its file, and the embeddings, for further fits."""
     material = prepare(calibrations, embedding, plan)
-    result, header = fit_material(material, embedding, plan, config, training_facts)
+    result, header = fit_material(material, embedding, plan, reading(config, embedding), training_facts)
     return result, header, [block for rows in material.embeddings for block in rows]
 
 
@@ -63,6 +65,11 @@ def fit_material(
 def at_row_rate(config: FitConfig, row_rate_hz: float) -> FitConfig:
     """The same for models of so many rows a second."""
     return replace(config, ridge=replace(config.ridge, moments=per_frame(row_rate_hz)))
+
+
+def reading(config: FitConfig, embedding: wiring.Embedding) -> FitConfig:
+    """The same for models that read these embeddings, which hear so far back."""
+    return replace(config, context_s=embedding.settings.history_s)
 
 
 def of_electrodes(result: FitResult, row_rate_hz: float) -> FitResult:
@@ -123,6 +130,7 @@ def training_report(result: FitResult, segments: Sequence[Aligned], config: FitC
         "kind": result.kind,
         "validation_r": {kind: rounded(r) for kind, r in result.validation.items()},
         "mean_validation_r": {kind: float(np.nanmean(r)) for kind, r in result.validation.items()},
+        "chosen_on": result.chosen_on,
         "seconds": {name: round(value, 1) for name, value in result.seconds.items()},
         "minutes_of_recording": round(sum(len(s) for s in segments) / 3000, 2),
         "seed": config.seed,

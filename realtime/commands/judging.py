@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from encoders.aligned import Aligned, first_heard
 from encoders.banded import UniqueShares, fit_banded, pair_weightings, side_by_side, unique_shares
 from encoders.baselines import onset_rate
 from encoders.evaluation import correlation
@@ -18,22 +19,21 @@ from encoders.folds import purged_folds
 from encoders.horizon import HORIZONS_S, HorizonCurve, horizon_curve
 from encoders.lags import best_lags, lag_profile
 from encoders.nested import Fit, Fold, Model, out_of_fold
-from encoders.repeats import find_repeats, noise_ceiling
+from encoders.repeats import noise_ceiling
 from encoders.ridge import FRAME_S, LaggedRidge, RidgeConfig, fit_ridge
 from encoders.scores import Scores, number, score_predictions
-from encoders.training import Aligned, FitConfig, FitResult, fit
+from encoders.training import FitConfig, FitResult, fit
 from encoders.weights import untrained_whisper
 from realtime.block import Floats, Mask
 from realtime.commands import wiring
 from realtime.commands.console import working
-from realtime.commands.material import Material, Span, aligned, other_embeddings, spectrograms
+from realtime.commands.material import Material, Span, aligned, other_embeddings
 from realtime.subframes import per_frame, rows_of_frames, unfolded
 
 Doubles = npt.NDArray[np.float64]
 
 FOLDS = 5
 WORKERS = min(2, os.cpu_count() or 1)
-FILTER_S = 0.22  # for which the high-gamma filters ring
 SPECTROGRAM_COMPONENTS = 40
 BANDS = {"spectrogram": 20, "embeddings": 40}  # components of each in the banded ridge
 BASELINES = ("ridge", "spectrogram", "rate", "untrained")
@@ -81,19 +81,13 @@ class Judgement:
         ]
 
 
-def horizons(material: Material, embedding: wiring.Embedding, config: FitConfig) -> HorizonCurve:
+def horizons(material: Material, config: FitConfig) -> HorizonCurve:
     """r against horizon, on the last quarter of the recordings."""
     spans = material.spans(0.0)
     with working("r against horizon"):
         now = [aligned(span, [0.0], material.row_rate_hz) for span in spans]
         ahead = [aligned(span, HORIZONS_S, material.row_rate_hz) for span in spans]
-        return horizon_curve(now, ahead, HORIZONS_S, replace(config.ridge, moments=1), gap_rows(embedding, config))
-
-
-def gap_rows(embedding: wiring.Embedding, config: FitConfig) -> int:
-    """Context of the embeddings, plus the largest lag, plus what the filters ring."""
-    lags = max(config.ridge.lags, config.lstm.lags)
-    return round((embedding.settings.history_s + FILTER_S) / FRAME_S) + lags
+        return horizon_curve(now, ahead, HORIZONS_S, replace(config.ridge, moments=1), config.gaps)
 
 
 def judge(
@@ -111,9 +105,9 @@ def judge(
     """
     spans = material.spans(config.horizon_s)
     segments = [material.aligned(span, config.horizon_s) for span in spans]
-    mel, untrained = _other_features(material, embedding, spans, config)
-    gap = gap_rows(embedding, config)
-    source = find_repeats(np.concatenate(mel), 1 / FRAME_S)
+    mel, untrained = [span.extra("mel") for span in spans], _untrained(material, embedding, spans, config)
+    gap, _ = config.gaps
+    source = first_heard(segments)
     folds = purged_folds([len(s) for s in segments], FOLDS, gap, source)
     predictions = _predict(segments, mel, untrained, folds, config)
     if result.kind != "ridge":
@@ -146,16 +140,13 @@ def judge(
     )
 
 
-def _other_features(
+def _untrained(
     material: Material, embedding: wiring.Embedding, spans: Sequence[Span], config: FitConfig
-) -> tuple[list[Floats], list[Floats]]:
-    """Spectrogram and the embeddings of a Whisper of random weights, on the rows of the spans."""
-    with working("spectrogram") as progress:
-        mel = spectrograms(material, embedding, spans, progress)
+) -> list[Floats]:
+    """The embeddings of a Whisper of random weights, on the rows of the spans."""
     with working("embeddings of an untrained Whisper") as progress:
         random = untrained_whisper(embedding.whisper.name, config.seed)
-        other = wiring.embedding(random, embedding.settings)
-        return mel, other_embeddings(material, other, spans, progress)
+        return other_embeddings(material, wiring.embedding(random, embedding.settings), spans, progress)
 
 
 def _predict(
@@ -193,8 +184,7 @@ def _banded(widths: tuple[int, int], weightings: Sequence[tuple[float, float]], 
 
 
 def _fit_kind(config: FitConfig, segments: Sequence[Aligned]) -> Model:
-    long = [s for s in segments if len(s) * FRAME_S >= config.crop_s]  # a crop is no longer than the shortest segment
-    return fit(long or segments, config).model
+    return fit(segments, config).model
 
 
 def excluded(judgement_bad: Mask, electrodes: tuple[str, ...], plan: wiring.EcogPlan) -> list[dict[str, Any]]:

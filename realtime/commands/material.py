@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from encoders.aligned import Aligned
 from encoders.baselines import spectrogram_at
-from encoders.training import Aligned
+from encoders.repeats import find_repeats
 from realtime.align import put_on_grid
 from realtime.block import Block, Floats, Spec, bad_samples
 from realtime.commands import wiring
@@ -68,6 +70,10 @@ class Span:
     def times(self) -> Any:
         return self.rows.times[self.start : self.stop]
 
+    def extra(self, name: str) -> Any:
+        """What the embeddings' rows carry under that name; None where they do not."""
+        return self.rows.extra[name][self.start : self.stop] if name in self.rows.extra else None
+
 
 @dataclass(frozen=True)
 class Material:
@@ -105,7 +111,8 @@ class Material:
 def prepare(calibrations: Sequence[Calibration], embedding: wiring.Embedding, plan: wiring.EcogPlan) -> Material:
     """Embeddings, from the cache where they are there, and high gamma z-scored on all recordings together."""
     spec = _one_spec(calibrations)
-    embeddings, power = [], []
+    embeddings: list[list[Block]] = []
+    power = []
     for number, one in enumerate(calibrations, start=1):
         of = f" {number} of {len(calibrations)}" if len(calibrations) > 1 else ""
         with working(f"Whisper embeddings{of}") as progress:
@@ -113,13 +120,41 @@ def prepare(calibrations: Sequence[Calibration], embedding: wiring.Embedding, pl
             embeddings.append([Delay(one.delay_s or 0.0).layer(block) for block in rows])
         with working(f"high gamma{of}") as progress:
             power.append(run_chain(one.ecog, _until_power(wiring.ecog_lane(spec, plan)), progress))
+    with working("spectrogram and repeats") as progress:
+        heard = with_sound(calibrations, embeddings, embedding, progress)
     median, mad = _common_baseline(power)
     z_score = ZScore(median, mad, row_rate_hz=plan.row_rate_hz)
     observed = tuple(
         [only(z_score.layer(block), one.timeline.during(block.times, LISTENING)) for block in blocks]
         for one, blocks in zip(calibrations, power, strict=True)
     )
-    return Material(tuple(calibrations), tuple(embeddings), observed, median, mad, plan.row_rate_hz)
+    return Material(tuple(calibrations), tuple(heard), observed, median, mad, plan.row_rate_hz)
+
+
+def with_sound(
+    calibrations: Sequence[Calibration],
+    embeddings: Sequence[list[Block]],
+    embedding: wiring.Embedding,
+    progress: Callable[[float], None],
+) -> list[list[Block]]:
+    """The embeddings with `mel`, the causal stage's log-mel (rows, mels), and `heard`, the first row of all that has
+    the same sound."""
+    mel: list[list[Floats]] = []
+    for number, (one, blocks) in enumerate(zip(calibrations, embeddings, strict=True), start=1):
+        mels = run_chain(one.sound, wiring.spectrogram_lane(one.sound.spec, one.channel, embedding, one.delay_s))
+        fitting = [max(mels, key=lambda found, rows=rows: _overlap_s(found, rows)) for rows in blocks]  # type: ignore[misc]
+        mel.append([spectrogram_at(found, rows.times) for found, rows in zip(fitting, blocks, strict=True)])
+        progress(number / (len(calibrations) + 1))
+    source = find_repeats(np.concatenate([rows for parts in mel for rows in parts]), FRAME_RATE_HZ)
+    ends = itertools.accumulate(len(rows) for parts in mel for rows in parts)
+    heard = iter(np.split(source, list(ends)[:-1]))
+    return [
+        [
+            replace(block, extra={**block.extra, "mel": rows, "heard": next(heard)})
+            for block, rows in zip(*both, strict=True)
+        ]
+        for both in zip(embeddings, mel, strict=True)
+    ]
 
 
 def spans(embeddings: Sequence[Block], observed: Sequence[Block], horizon_s: float) -> list[Span]:
@@ -140,20 +175,7 @@ def aligned(span: Span, horizons_s: Sequence[float], row_rate_hz: float) -> Alig
     data = np.concatenate([np.nan_to_num(grid.data) for grid in grids], axis=1)
     bad = np.concatenate([bad_samples(grid) for grid in grids], axis=1)
     heard_bad = bad_samples(span.rows, 1)[span.start : span.stop]
-    return Aligned(span.rows.data[span.start : span.stop], data, bad | heard_bad)
-
-
-def spectrograms(
-    material: Material, embedding: wiring.Embedding, spans: Sequence[Span], progress: Callable[[float], None]
-) -> list[Floats]:
-    """Log-mel of the causal stage on the rows of each span, (rows, mels)."""
-    found: dict[int, Block] = {}
-    for number, (one, blocks) in enumerate(zip(material.calibrations, material.embeddings, strict=True), start=1):
-        mels = run_chain(one.sound, wiring.spectrogram_lane(one.sound.spec, one.channel, embedding, one.delay_s))
-        for rows in blocks:
-            found[id(rows)] = max(mels, key=lambda mel, rows=rows: _overlap_s(mel, rows))  # type: ignore[misc]
-        progress(number / len(material.calibrations))
-    return [spectrogram_at(found[id(span.rows)], span.times) for span in spans]
+    return Aligned(span.rows.data[span.start : span.stop], data, bad | heard_bad, span.extra("heard"))
 
 
 def other_embeddings(

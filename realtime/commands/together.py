@@ -26,7 +26,15 @@ from realtime.commands import wiring
 from realtime.commands.claims import claimed_of, contaminated_names, keeps
 from realtime.commands.console import machine_facts, say, titled, working
 from realtime.commands.fit_report import KINDS, fit_content, fit_page
-from realtime.commands.fitting import at_row_rate, header_of, is_simulated, of_electrodes, recording_facts, rounded
+from realtime.commands.fitting import (
+    at_row_rate,
+    header_of,
+    is_simulated,
+    of_electrodes,
+    reading,
+    recording_facts,
+    rounded,
+)
 from realtime.commands.judging import excluded
 from realtime.commands.material import Calibration, Material, prepare
 from realtime.commands.recorded import both_streams
@@ -65,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     materials = {name: _prepared(name, one, embedding) for name, one in patients.items()}
     seconds = {"embed": time.perf_counter() - clock}
     config = FitConfig(seed=options.seed, horizon_s=options.horizon, device=options.device)
-    config = at_row_rate(config, options.row_rate)
+    config = at_row_rate(reading(config, embedding), options.row_rate)
     segments = {name: material.segments(config.horizon_s) for name, material in materials.items()}
     with working(f"fitting {len(patients)} patients together") as progress:
         together = fit_together(segments, config, progress)
