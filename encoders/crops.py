@@ -27,7 +27,8 @@ class Crop:
 class Crops:
     """Segments in a row, before each `tail` rows of zeros that are not valid, as before a stream's start.
 
-    frames (T_i, P), targets (T_i, E), good (T_i, E) of each segment. rows, batch: of a crop. warm_up: rows after a
+    frames (T_i, P), targets (T_i, E), good (T_i, E) of each segment. rows, batch: of a crop; fewer rows where no
+    segment has so many. A segment shorter than a crop ends in rows of zeros that are not good. warm_up: rows after a
     fresh start that count for nothing, because the state is not yet what it would be. device: where the crops are.
     """
 
@@ -44,19 +45,26 @@ class Crops:
     ) -> None:
         lengths = [len(f) for f in frames]
         self.tail, self.batch = tail, batch
-        self.rows = min(rows, *lengths)
+        self.rows = min(rows, max(lengths))
         self.warm_up = min(warm_up, self.rows // 2)
-        pad = ((tail, 0), (0, 0))
+        padded = [max(n, self.rows) for n in lengths]
         self.frames, self.targets, self.good = (
-            torch.from_numpy(np.concatenate([np.pad(one, pad) for one in arrays])).to(device)
+            torch.from_numpy(
+                np.concatenate(
+                    [np.pad(one, ((tail, n - len(one)), (0, 0))) for one, n in zip(arrays, padded, strict=True)]
+                )
+            ).to(device)
             for arrays in (frames, targets, good)
         )
-        self.valid = torch.from_numpy(np.concatenate([np.arange(tail + n) >= tail for n in lengths])).to(device)
-        begins = np.cumsum([0, *(tail + n for n in lengths)])[:-1]
-        self.starts = np.concatenate([b + np.arange(n - self.rows + 1) for b, n in zip(begins, lengths, strict=True)])
-        self.lasts = np.concatenate(
-            [np.full(n - self.rows + 1, b + n - self.rows) for b, n in zip(begins, lengths, strict=True)]
-        )
+        self.valid = torch.from_numpy(np.concatenate([np.arange(tail + n) >= tail for n in padded])).to(device)
+        begins = np.cumsum([0, *(tail + n for n in padded)])[:-1]
+        starts, lasts = [], []
+        for begin, n in zip(begins, lengths, strict=True):
+            last = begin + max(n - self.rows, 0)
+            # a short one has a single start; as often as it has rows, or it would hardly be drawn beside long ones
+            starts.append(np.arange(begin, last + 1) if n >= self.rows else np.full(n, begin))
+            lasts.append(np.full(len(starts[-1]), last))
+        self.starts, self.lasts = np.concatenate(starts), np.concatenate(lasts)
         self.batches = max(1, round(sum(lengths) / (self.rows * batch)))
         self.at, self.last = np.ones(batch, np.int64), np.zeros(batch, np.int64)  # past their ends: all begin anew
 

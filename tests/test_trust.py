@@ -89,3 +89,29 @@ def test_lanes_walk_on_through_their_segment(seed: int, lengths: list[int]) -> N
             valid = [float(rows[0]) % 1000 - 3 + i >= 0 for i in range(19)]
             assert crop.valid[lane].tolist() == valid
         before = crop.targets
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 999), st.lists(st.integers(1, 60), min_size=2, max_size=5))
+def test_a_short_segment_shortens_no_crop(seed: int, lengths: list[int]) -> None:
+    numbers = [np.arange(n, dtype=np.float32)[:, None] + 1000 * i for i, n in enumerate(lengths, start=1)]
+    good = [np.ones((n, 1), bool) for n in lengths]
+    crops = Crops(numbers, numbers, good, tail=3, rows=16, warm_up=0, batch=4)
+    assert crops.rows == min(16, max(lengths)), "of the longest"
+    rng = np.random.default_rng(seed)
+    for _ in range(60):
+        crop = crops.draw(rng)
+        for lane in range(4):
+            rows, counts = crop.targets[lane, :, 0].numpy(), crop.good[lane, :, 0].numpy()
+            segment = int(rows[0]) // 1000
+            expected = rows[0] + np.arange(crops.rows)
+            assert counts.tolist() == (expected < 1000 * segment + lengths[segment - 1]).tolist()
+            np.testing.assert_array_equal(rows, np.where(counts, expected, 0))
+
+
+def test_short_segments_are_drawn_beside_a_long_one() -> None:
+    numbers = [np.full((n, 1), n, np.float32) for n in (400, *8 * [15])]
+    crops = Crops(numbers, numbers, [np.ones(n.shape, bool) for n in numbers], tail=3, rows=16, warm_up=0, batch=4)
+    rng = np.random.default_rng(0)
+    short = sum(int((crops.draw(rng).targets[:, 0, 0] == 15).sum()) for _ in range(300))
+    assert short > 10, "of 1,200; with as many starts as segments it would be some 2"
