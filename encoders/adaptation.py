@@ -75,6 +75,8 @@ class AdaptationState:
 class Adaptation:
     """Aligned rows, 50 a second -> once a second the read-out that they taught. A stage.
 
+    claimed: (E,) which electrodes decide which prediction is shown; None: all. All learn.
+
     Input: data (rows, E, 2), shown and observed; extra["fitted"], ["adapted"] (rows, E), the two predictions as they
     were made; extra["components"] (rows, K); extra["bad"] (rows, E); extra["learn"] (rows, 1), optional, False where
     nothing is to be learnt or scored. Output, stamped with the second's last row and numbered by the stream's own
@@ -92,6 +94,7 @@ class Adaptation:
     def __init__(self, electrodes: int, components: int, config: AdaptationConfig | None = None) -> None:
         self.config = config or AdaptationConfig()
         self.electrodes, self.components = electrodes, components
+        self.claimed: Mask | None = None
         self.lags = np.array(self.config.lags)
         self.history = int(self.lags.max())
         self.keep = float(np.exp(-1.0 / (self.config.memory_s * ROWS)))
@@ -217,9 +220,11 @@ class Adaptation:
             state.shown = int(adapted > fitted + (0.0 if state.shown else self.config.margin))
 
     def _compare(self, state: AdaptationState) -> tuple[float, float]:
-        """Mean r of the fitted and of the adapted prediction over the electrodes with enough to score; NaN for none."""
+        """Mean r of the fitted and of the adapted prediction, over those claimed with enough to score; NaN for none."""
         n, o, f, a, oo, ff, aa, of, oa = state.sums.sum(axis=0).T  # (E,) each
         enough = n >= self.config.enough_s * ROWS
+        if self.claimed is not None:
+            enough &= self.claimed
         if not enough.any():
             return float("nan"), float("nan")
         return float(_r(n, o, f, oo, ff, of)[enough].mean()), float(_r(n, o, a, oo, aa, oa)[enough].mean())

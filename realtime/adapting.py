@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
+from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
 
 from realtime.align import align
-from realtime.block import Block, Floats, concat
+from realtime.block import Block, Floats, Mask, concat
 from realtime.sources.pump import Event
 from realtime.stage import Stage
 
@@ -19,7 +21,7 @@ ROWS = 50  # a second of the learner's grid
 class Adaptive(Stage[Any], Protocol):
     """A model that predicts with the newest read-out published.
 
-    learner: a stage from aligned rows to one row a second with extra["weights"] and ["shown"], and `resumed`.
+    learner: a stage from aligned rows to one row a second with extra["weights"] and ["shown"], `resumed` and `claimed`.
     delay_rows: a read-out counts from so long after the last row that taught it.
     """
 
@@ -50,7 +52,14 @@ class Adapter:
         self.on = False
         self._model, self._tell = model, tell
         self._wanted = on
+        self._claimed: Mask | None = None
         self._shown = False
+
+    def claim(self, claimed: Mask) -> None:
+        """Which electrodes (E,) decide which prediction is shown, from the next aligned rows on."""
+        wanted = None if claimed.all() else claimed
+        if wanted is None or self._claimed is None or not np.array_equal(wanted, self._claimed):
+            self._claimed = wanted
 
     def switch(self, on: bool) -> None:
         """From the next aligned rows on. What was learnt is kept while it is off, and not shown."""
@@ -80,6 +89,10 @@ class Adapter:
             self._turn(self._wanted, aligned.index)
         if not self.on:
             return
+        if (claimed := self._claimed) is not self._model.learner.claimed:
+            self._model.learner.claimed = claimed
+            told = np.ones(aligned.data.shape[1], np.bool_) if claimed is None else claimed
+            self._say(aligned.index, {"event": "adaptation_claims", "claimed": told.tolist()})
         learn = np.ones((len(aligned), 1), np.bool_)
         if "silent" in aligned.extra:
             learn &= ~np.asarray(aligned.extra["silent"], np.bool_)
@@ -118,19 +131,24 @@ class Adapter:
 
 
 def run_adapting(
-    model: Adaptive, x: Block, observed: Block, switches: Iterable[tuple[int, bool]] = ((0, True),)
+    model: Adaptive,
+    x: Block,
+    observed: Block,
+    switches: Iterable[tuple[int, bool]] = ((0, True),),
+    claims: Iterable[tuple[int, Mask]] = (),
 ) -> Block:
     """Predictions (rows, E) of an adapting model over a recording, as it gave them live.
 
     x: embeddings, observed: high gamma of the whole recording. switches: (row, on) of the "adaptation" events of
-    the recorded status. A fresh model is needed: it learns anew.
+    the recorded status, claims: (row, claimed) of the "adaptation_claims". A fresh model is needed: it learns anew.
     """
     adapter, state, parts = Adapter(model, lambda _event: None), model.initial_state(), []
-    waiting = sorted(switches)
+    switched = [(row, partial(adapter.switch, on)) for row, on in switches]
+    waiting = sorted(switched + [(row, partial(adapter.claim, mask)) for row, mask in claims], key=itemgetter(0))
     edges = sorted({*range(0, len(x), ROWS), *(row - x.index for row, _ in waiting if 0 < row - x.index < len(x))})
     for start, end in zip(edges, [*edges[1:], len(x)], strict=True):
         while waiting and waiting[0][0] <= x.index + start:
-            adapter.switch(waiting.pop(0)[1])
+            waiting.pop(0)[1]()
         y, state = model.step(x.rows(start, end), state)
         adapter.take(align(y, observed))
         parts.append(y)

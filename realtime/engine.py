@@ -147,7 +147,10 @@ class Engine:
     def _leave_out(self, contaminated: tuple[str, ...]) -> None:
         if not self.settings.keep_contaminated:
             self.left_out = contaminated
-            self.scorer.score.claimed = np.array([name not in contaminated for name in self.settings.electrodes])
+            claimed = np.array([name not in contaminated for name in self.settings.electrodes])
+            self.scorer.score.claimed = claimed
+            if self.adapter is not None:
+                self.adapter.claim(claimed)
 
     def _take_over(self) -> None:
         if self._state is None:

@@ -112,6 +112,30 @@ def test_the_better_one_is_shown_with_hysteresis() -> None:
     assert np.abs(np.diff(np.array(shown, int))).sum() == 2
 
 
+def test_an_electrode_that_is_not_claimed_does_not_decide() -> None:
+    """One records the sound, which the adapted read-out learns at once; the two others get worse by it."""
+    rng = np.random.default_rng(0)
+    observed, noise = rng.standard_normal((2, 10 * ROWS, E))
+    share = np.array([[1.0, 0.4, 0.4]])
+    fitted = 0.5 * observed + np.sqrt(0.75) * noise
+    adapted = share * observed + np.sqrt(1 - share**2) * noise
+    extra = {"bad": np.zeros(observed.shape, bool), "fitted": fitted, "adapted": adapted}
+    extra["components"] = np.zeros((len(observed), K))
+    x = Block(np.stack([fitted, observed], axis=-1), np.arange(len(observed)) / 50, 0, extra)
+    shown = []
+    for claimed in (None, np.array([False, True, True]), np.zeros(E, bool)):
+        stage = learner()
+        stage.claimed = claimed
+        y = stage.layer(x)
+        shown.append(bool(y.extra["shown"][-1, 0]))
+        counted = np.flatnonzero(np.ones(E, bool) if claimed is None else claimed)
+        last = slice(7 * ROWS, None)
+        for column, predicted in enumerate((fitted, adapted)):
+            r = [np.corrcoef(predicted[last, e], observed[last, e])[0, 1] for e in counted]
+            np.testing.assert_allclose(y.data[-1, column], np.mean(r) if r else np.nan, atol=1e-5)
+    assert shown == [True, False, False]
+
+
 def test_masked_rows_and_rows_outside_listening_change_nothing() -> None:
     stage, x = learner(), aligned(2, 300, bad_share=0.0)
     x.extra["learn"][:] = True

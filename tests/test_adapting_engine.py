@@ -49,12 +49,12 @@ def model() -> AdaptedModel:
 class Rig:
     """An engine whose sound lane's rows are embeddings; the electrodes do, a little later, what those do."""
 
-    def __init__(self, folder: Path, adapt: bool = False, adaptive: bool = True):
+    def __init__(self, folder: Path, adapt: bool = False, adaptive: bool = True, contaminated: tuple[str, ...] = ()):
         self.sound, self.ecog = FakeInlet("s", 2), FakeInlet("e", 2)
         self.model = model()
         stage: Any = self.model if adaptive else Toy()
         self.engine = Engine(
-            EngineSettings("test", ("e0", "e1"), (1, 1)),
+            EngineSettings("test", ("e0", "e1"), (1, 1), contaminated=contaminated),
             (self.sound, Chain([("repair", Repair(50.0, 0.5, hold=True)), ("model", stage)])),
             (self.ecog, Chain([("repair", Repair(50.0, 0.5, hold=True)), ("toy", Toy())])),
             state=StateFolder(folder),
@@ -100,6 +100,31 @@ def test_switched_on_told_shown_and_replayed(tmp_path: Path) -> None:
     np.testing.assert_allclose(again.data, live, atol=1e-5)
     fitted = model().fitted.layer(x).data
     np.testing.assert_array_equal(live[:300], fitted[:300])
+
+
+def test_an_electrode_that_records_the_sound_decides_nothing(tmp_path: Path) -> None:
+    """Its learner sees one electrode alone that counts; when that was is in the status, and the replay follows."""
+    rig = Rig(tmp_path, adapt=True, contaminated=("e0",))
+    rig.engine.start()
+    rig.run(0, 900)
+    rig.engine.stop(PATIENCE_S)
+    (claims,) = rig.heard.events("adaptation_claims")
+    assert (claims["row"], claims["claimed"]) == (0, [False, True])
+    np.testing.assert_array_equal(rig.model.learner.claimed, [False, True])
+    told = rig.heard.events("adaptation")[-1]
+    assert told["shown"] == "adapted"
+    assert rig.engine.adapter is not None
+    r = rig.engine.adapter.facts["adaptation_r"]["adapted"]
+    window = slice(400, 900)
+    assert r == pytest.approx(np.corrcoef(adapted_of(rig)[window, 1], rig.observed[window, 1])[0, 1], abs=2e-3)
+    x = regular(rig.x[:900], 50.0)
+    observed = Block(rig.observed[:900], x.times, 0, {"bad": np.zeros((900, 2), bool)})
+    again = run_adapting(model(), x, observed, claims=[(claims["row"], np.array(claims["claimed"]))])
+    np.testing.assert_allclose(again.data, rig.predicted(), atol=1e-5)
+
+
+def adapted_of(rig: Rig) -> np.ndarray[Any, Any]:
+    return np.concatenate([np.asarray(block.extra["adapted"]) for block in rig.heard.blocks("predicted")])
 
 
 def test_a_restarted_engine_goes_on_with_what_was_learnt(tmp_path: Path) -> None:
