@@ -22,6 +22,11 @@ BURST_STEP = 0.1  # of a period: a stamp this close behind the one before belong
 LARGEST_LAG_S = 1.0  # stamps further behind the line than this are another clock's
 LARGEST_DRIFT = 0.05  # of the nominal period
 LARGEST_SLEW = 0.5  # of the nominal period: times always increase
+LATE_SHARE = 0.1  # of a block's second half: when all but these stamps are late, rows are probably missing
+LATE_S = 3e-3  # by which stamps must stay late: a busy machine stamps later too
+LATE_SDS = 6.0  # in SDs of the stamps' own jitter, and of the line
+LATE_BLOCKS = 3  # fit blocks in a row
+LATE_AFTER = 4  # fit blocks, by which the source's rate is known
 
 Rows = npt.NDArray[np.int64]
 IsJump = Callable[[float], bool]  # whether stamps that step ahead by so many seconds lost nothing
@@ -68,6 +73,10 @@ class ClockState:
     p_cross: float = 0.0
     p_rate: float = RATE_SD**2
     variance: float = 0.0  # of the residuals, s^2
+    variance_before: float = 0.0  # without the newest fit block's
+    late_blocks: int = 0  # fit blocks in a row whose stamps stayed late
+    unseen: int = 0  # lost rows that the late stamps tell of, to be passed over before the next row
+    stepped_s: float = 0.0  # by which the offset has changed and the line not followed yet
     nominal_s: float = 0.0
     resets: int = 0
     lost: int = 0
@@ -95,6 +104,10 @@ class Clock:
     passes over them and the line is anchored at that stamp. A stamp more than that behind the one before, or an
     adopted offset or a jump ahead that no gap explains, is a reset: the index advances by one
     row, so that it shows downstream, and the times follow the new clock, backward where that is so.
+
+    A shorter loss looks like a chunk that came late, until the stamps stay late: where nine in ten of them are late by
+    3 ms or more, and by 6 SD of their jitter, for three seconds, round(lateness x rate) rows are lost, and the index
+    passes over them then. Meanwhile the line is kept as it was.
 
     Whether stamps that step ahead passed over lost rows, or a clock was set, only their arrival can tell: `stamp` asks
     `is_jump`, and keeps the answer in `jumps`. Whoever stamps the same rows later hands these jumps in instead.
@@ -161,6 +174,8 @@ class Clock:
         self, stamps: Times, state: ClockState, offset: float, is_jump: IsJump | None
     ) -> tuple[Times, Span | None]:
         """Times of the rows up to the next break; with the break, if one comes, to go on from."""
+        if state.unseen:
+            return np.empty(0), self._pass_over_unseen(state)
         if not state.started:
             _anchor(state, stamps[0], stamps[0])
             state.started, state.offset_s, state.stamp_s = True, offset, stamps[0] - self._period
@@ -177,6 +192,7 @@ class Clock:
         count = int(breaks[0]) if len(breaks) else len(stamps)
         times: Times = np.float64(state.out_s) + rows[:count] * np.float64(state.slope_s)
         if count:
+            state.stepped_s += offset - state.offset_s
             self._advance(state, residuals[:count], runs[:count])
             state.stamp_s, state.offset_s = float(stamps[count - 1]), offset
         if count == len(stamps):
@@ -216,8 +232,11 @@ class Clock:
         state.p_phase += 2 * block_s * state.p_cross + block_s**2 * state.p_rate
         state.p_cross += block_s * state.p_rate
         state.p_rate += RATE_WALK**2 * block_s
-        if state.count:
-            residuals = state.residuals[: state.count]
+        residuals = state.residuals[: state.count]
+        if self._stay_late(residuals, state):
+            self._count_late(residuals, state)
+        elif state.count:
+            state.late_blocks, state.variance_before = 0, state.variance
             error = float(np.median(residuals))
             weight = max(1.0 / (state.blocks + 1), JITTER_WEIGHT)
             state.variance += weight * (float(np.mean((residuals - error) ** 2)) - state.variance)
@@ -230,12 +249,39 @@ class Clock:
             period = min(max(state.period_s + rate * error * self._period, low), high)
             fit += phase * error + (period - state.period_s) * rows / 2  # on from the middle
             state.period_s = period
+            state.stepped_s *= 1 - phase
             state.blocks += 1
         state.anchor = state.index
         state.fit_s, state.out_s, state.count = fit, out, 0
         state.longest_before, state.longest_run = state.longest_run, state.run
         slope = (fit + rows * state.period_s - out) / rows
         state.slope_s = min(max(slope, self._period * (1 - LARGEST_SLEW)), self._period * (1 + LARGEST_SLEW))
+
+    def _stay_late(self, residuals: Times, state: ClockState) -> bool:
+        """Whether the stamps of the block's second half are late, as after rows that never came."""
+        if not len(residuals) or state.blocks < LATE_AFTER:
+            return False
+        sd = np.sqrt(min(state.variance, state.variance_before) + state.p_phase)
+        late = float(np.quantile(residuals[len(residuals) // 2 :], LATE_SHARE)) - abs(state.stepped_s)
+        return late > max(LATE_S, self._period / 2, LATE_SDS * sd)
+
+    def _count_late(self, residuals: Times, state: ClockState) -> None:
+        state.late_blocks += 1
+        state.variance = min(state.variance, state.variance_before)  # a loss within the block before was no jitter
+        if state.late_blocks == LATE_BLOCKS:
+            state.unseen = max(1, round(float(np.median(residuals)) * self.rate_hz))
+            state.late_blocks = 0
+
+    def _pass_over_unseen(self, state: ClockState) -> Span:
+        """The lines go on as they were, and rows that never came lie between."""
+        lost, state.unseen = state.unseen, 0
+        state.index += lost
+        state.lost += lost
+        state.anchor = state.index
+        state.fit_s += lost * state.period_s
+        state.out_s += lost * state.slope_s
+        state.pending_s -= lost * state.period_s
+        return Span(0, state.index, np.empty(0), lost, jump_s=lost * state.period_s)
 
     def _break(self, state: ClockState, stamp: float, allowed: float, jump: float, reset: bool, offset: float) -> Span:
         """Pass over what is missing and anchor both lines at the stamp after it."""
@@ -254,7 +300,7 @@ def _anchor(state: ClockState, fit_s: float, out_s: float) -> None:
     state.anchor, state.fit_s, state.out_s = state.index, fit_s, out_s
     state.slope_s = state.period_s
     state.count = state.run = 0
-    state.pending_s = np.nan
+    state.pending_s, state.late_blocks, state.stepped_s = np.nan, 0, 0.0
     state.p_phase, state.p_cross = 1.0, 0.0  # one stamp says little of the phase and nothing of the rate
 
 
