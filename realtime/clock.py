@@ -37,8 +37,9 @@ class Span:
     """A run of rows without a gap inside.
 
     start: its first row, counted in the stamps handed in. index: of that row in the stream, lost rows
-    included. times: (rows,) float64 seconds. lost: rows that are missing right before it. reset: the
-    clock was set anew right before it. jump_s: how far the first stamp lay from where it was expected.
+    included. times: (rows,) float64 seconds. lost: rows that are missing right before it; below 0: so many that were
+    taken for lost came late after all, and the index does not go back. reset: the clock was set anew right before
+    it. jump_s: how far the first stamp lay from where it was expected.
     """
 
     start: int
@@ -75,7 +76,8 @@ class ClockState:
     variance: float = 0.0  # of the residuals, s^2
     variance_before: float = 0.0  # without the newest fit block's
     late_blocks: int = 0  # fit blocks in a row whose stamps stayed late
-    unseen: int = 0  # lost rows that the late stamps tell of, to be passed over before the next row
+    unproven: int = 0  # rows taken for lost since the last fit block: they may only have been late
+    found: int = 0  # rows that a fit block shows to be lost, or below 0 late, to be told before the next row
     stepped_s: float = 0.0  # by which the offset has changed and the line not followed yet
     nominal_s: float = 0.0
     resets: int = 0
@@ -101,13 +103,15 @@ class Clock:
     stamps' own jitter); the times slew to the corrected line over the next second, so they never jump.
 
     A stamp more than `gap_s` (and a row) ahead of the line is a gap: round(jump x rate) rows are lost, the index
-    passes over them and the line is anchored at that stamp. A stamp more than that behind the one before, or an
-    adopted offset or a jump ahead that no gap explains, is a reset: the index advances by one
-    row, so that it shows downstream, and the times follow the new clock, backward where that is so.
+    passes over them and the line is anchored at that stamp. A stamp more than that behind the one before and the line,
+    or an adopted offset or a jump ahead that no gap explains, is a reset: the index advances by one row, so that it
+    shows downstream, and the times follow the new clock, backward where that is so.
 
     A shorter loss looks like a chunk that came late, until the stamps stay late: where nine in ten of them are late by
     3 ms or more, and by 6 SD of their jitter, for three seconds, round(lateness x rate) rows are lost, and the index
-    passes over them then. Meanwhile the line is kept as it was.
+    passes over them then. Meanwhile the line is kept as it was. The other way round, where the first second of stamps
+    after a gap lies behind it by as much, rows came late and were not lost: so many are taken off the count, and the
+    times follow.
 
     Whether stamps that step ahead passed over lost rows, or a clock was set, only their arrival can tell: `stamp` asks
     `is_jump`, and keeps the answer in `jumps`. Whoever stamps the same rows later hands these jumps in instead.
@@ -174,8 +178,8 @@ class Clock:
         self, stamps: Times, state: ClockState, offset: float, is_jump: IsJump | None
     ) -> tuple[Times, Span | None]:
         """Times of the rows up to the next break; with the break, if one comes, to go on from."""
-        if state.unseen:
-            return np.empty(0), self._pass_over_unseen(state)
+        if state.found:
+            return np.empty(0), self._tell_found(state)
         if not state.started:
             _anchor(state, stamps[0], stamps[0])
             state.started, state.offset_s, state.stamp_s = True, offset, stamps[0] - self._period
@@ -188,7 +192,9 @@ class Clock:
         # By this much the first row of a usual burst is ahead; two close stamps may be chance.
         allowed = np.where(longest[:-1] > 2, longest[:-1], 0) * self._period
         behind = residuals < -(LARGEST_LAG_S + runs * self._period)
-        breaks = np.flatnonzero((residuals > self._limit + allowed) | (steps < -self._limit) | behind)
+        # Behind the stamp before, but not behind where the line would be without gaps that are not proven, is on time.
+        back = (steps < -self._limit) & (residuals < -(self._limit + state.unproven * self._period))
+        breaks = np.flatnonzero((residuals > self._limit + allowed) | back | behind)
         count = int(breaks[0]) if len(breaks) else len(stamps)
         times: Times = np.float64(state.out_s) + rows[:count] * np.float64(state.slope_s)
         if count:
@@ -198,7 +204,7 @@ class Clock:
         if count == len(stamps):
             return times, None
         jump = float(residuals[count] - allowed[count])
-        reset = bool(steps[count] < -self._limit or behind[count] or jump > LONGEST_GAP_S)
+        reset = bool(back[count] or behind[count] or jump > LONGEST_GAP_S)
         reset = reset or abs(offset - state.offset_s) > self._limit
         if not reset and is_jump is not None and is_jump(jump):
             self.jumps.add(state.index + 1)
@@ -237,9 +243,11 @@ class Clock:
             self._count_late(residuals, state)
         elif state.count:
             state.late_blocks, state.variance_before = 0, state.variance
-            error = float(np.median(residuals))
-            weight = max(1.0 / (state.blocks + 1), JITTER_WEIGHT)
-            state.variance += weight * (float(np.mean((residuals - error) ** 2)) - state.variance)
+            error = -self._late_after_gap(residuals, state)
+            if not error:
+                error = float(np.median(residuals))
+                weight = max(1.0 / (state.blocks + 1), JITTER_WEIGHT)
+                state.variance += weight * (float(np.mean((residuals - error) ** 2)) - state.variance)
             noise = state.variance / INDEPENDENT + LEAST_NOISE_S**2
             phase, rate = state.p_phase / (state.p_phase + noise), state.p_cross / (state.p_phase + noise)
             state.p_rate -= rate * state.p_cross
@@ -269,19 +277,32 @@ class Clock:
         state.late_blocks += 1
         state.variance = min(state.variance, state.variance_before)  # a loss within the block before was no jitter
         if state.late_blocks == LATE_BLOCKS:
-            state.unseen = max(1, round(float(np.median(residuals)) * self.rate_hz))
+            state.found = max(1, round(float(np.median(residuals)) * self.rate_hz))
             state.late_blocks = 0
 
-    def _pass_over_unseen(self, state: ClockState) -> Span:
-        """The lines go on as they were, and rows that never came lie between."""
-        lost, state.unseen = state.unseen, 0
+    def _late_after_gap(self, residuals: Times, state: ClockState) -> float:
+        """Seconds by which rows after a gap were late rather than lost: so far the earliest lie before the first."""
+        late_s = -float(np.quantile(residuals, LATE_SHARE)) if state.unproven else 0.0
+        limit_s = max(LATE_S, self._period / 2, LATE_SDS * state.jitter_s)
+        late_s = late_s if late_s > limit_s else 0.0
+        if late_s:
+            late = round(late_s * self.rate_hz)
+            all_late = (state.unproven - late) * self._period <= limit_s
+            state.found = -(state.unproven if all_late else late)
+        state.unproven = 0
+        return late_s
+
+    def _tell_found(self, state: ClockState) -> Span:
+        """Where rows are lost the lines go on as they were, and these rows lie between."""
+        found, state.found = state.found, 0
+        state.lost += found
+        lost = max(0, found)
         state.index += lost
-        state.lost += lost
         state.anchor = state.index
         state.fit_s += lost * state.period_s
         state.out_s += lost * state.slope_s
         state.pending_s -= lost * state.period_s
-        return Span(0, state.index, np.empty(0), lost, jump_s=lost * state.period_s)
+        return Span(0, state.index, np.empty(0), found, jump_s=found * state.period_s)
 
     def _break(self, state: ClockState, stamp: float, allowed: float, jump: float, reset: bool, offset: float) -> Span:
         """Pass over what is missing and anchor both lines at the stamp after it."""
@@ -290,6 +311,7 @@ class Clock:
         state.index += 1 if reset else lost
         state.resets += int(reset)
         state.lost += lost
+        state.unproven = 0 if reset else state.unproven + lost
         fit = stamp - allowed
         _anchor(state, fit, fit if reset else max(fit, newest + self._period / 2))
         state.stamp_s, state.offset_s = stamp - self._period, offset  # so that the next row begins a burst

@@ -8,6 +8,7 @@ SENTENCES = {
     "anchor": "stream {stream!r}: first sample",
     "offset": "stream {stream!r}: clock offset {offset_s:.6f} s from sample {index} on",
     "gap": "stream {stream!r}: {lost} samples lost",
+    "late": "stream {stream!r}: {rows} samples told as lost came late after all",
     "reset": "stream {stream!r}: its clock jumped by {jump_s:.3f} s",
     "silent": "stream {stream!r}: no sample for {after_s:.1f} s; check its program and cable",
     "resumed": "stream {stream!r}: back after {silent_s:.1f} s",

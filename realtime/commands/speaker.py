@@ -13,6 +13,7 @@ from realtime.sources.pump import Event
 
 SAID = (
     "gap",
+    "late",
     "reset",
     "silent",
     "resumed",

@@ -16,7 +16,7 @@ BEHIND_S = 4.0
 EVENT_SHOWN_S = 15.0
 COUNTS = ("sound_lost", "sound_skipped", "ecog_lost", "ecog_skipped")
 BREAKS, MENDS, STARTS = ("silent", "disconnected", "failed"), ("resumed", "back"), ("started", "connected")
-PASSING = ("gap", "reset", "skip", "nan", "clock_unknown", "warning", "stopped")
+PASSING = ("gap", "late", "reset", "skip", "nan", "clock_unknown", "warning", "stopped")
 
 Event = Mapping[str, Any]  # one JSON object of the status outlet: "event", "time" and others
 

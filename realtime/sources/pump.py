@@ -135,6 +135,7 @@ def pump(
     anchor (index, raw_s, offset_s): the first row; offset (index, offset_s): adopted from that index on;
     gap (index, lost, jump_s) and reset (index, jump_s): index of the first row after it. Stamps that step ahead are
     a gap where the rows came as much later, and a reset where they came when they were due (`Delay`);
+    late (index, rows): so many rows that gaps told as lost came after all, before the row of that index;
     silent (after_s), resumed (silent_s): no row for 2 s, and again one; disconnected: it will not resume;
     clock_unknown: its clock did not answer, so its stamps are taken as they are.
     """
@@ -200,6 +201,8 @@ def _count(spans: list[Span], counts: Counts, tell: _Teller, watch: _OffsetWatch
             watch.hurry.set()  # another clock may be behind it
         if span.reset:
             tell("reset", index=span.index, jump_s=span.jump_s)
+        elif span.lost < 0:
+            tell("late", index=span.index, rows=-span.lost)
         elif span.lost:
             tell("gap", index=span.index, lost=span.lost, jump_s=span.jump_s)
 
