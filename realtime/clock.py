@@ -246,7 +246,7 @@ class Clock:
             error = -self._late_after_gap(residuals, state)
             if not error:
                 error = float(np.median(residuals))
-                weight = max(1.0 / (state.blocks + 1), JITTER_WEIGHT)
+                weight = max(1.0 / max(1, state.blocks), JITTER_WEIGHT)  # a stream's beginning counts for a second
                 state.variance += weight * (float(np.mean((residuals - error) ** 2)) - state.variance)
             noise = state.variance / INDEPENDENT + LEAST_NOISE_S**2
             phase, rate = state.p_phase / (state.p_phase + noise), state.p_cross / (state.p_phase + noise)

@@ -85,6 +85,34 @@ def test_three_seconds_lost_are_counted_to_the_row(chunk: int) -> None:
         np.testing.assert_array_equal(block.data[:, 0], np.arange(block.index, block.end))
 
 
+@pytest.mark.parametrize("chunk", [1, 5, 1000])
+@pytest.mark.parametrize("rows", [2, 5, 10, 24])
+def test_losses_of_milliseconds_are_counted_to_the_row(rows: int, chunk: int) -> None:
+    """2 to 48 ms: less than a gap, and told once the stamps have stayed late for three seconds."""
+    script = without(sent(20.0), 4000, 4000 + rows)
+    script.chunk = chunk
+    outcome = run(script)
+    assert outcome.counts == Counts(received=10_000 - rows, lost=rows)
+    (gap,) = outcome.told("gap")
+    assert gap["lost"] == rows
+    late = outcome.blocks[-1]
+    np.testing.assert_array_equal(late.data[:, 0], np.arange(late.index, late.end))
+    np.testing.assert_allclose(late.times, script.stamps[-len(late) :], atol=1e-3)
+
+
+def test_a_source_that_stood_still_lost_nothing() -> None:
+    """It stamps as it pushes: what looked like 0.4 s of lost rows came late."""
+    script = sent(20.0)
+    held = slice(4000, 4200)
+    script.stamps[held] = np.maximum(script.stamps[held], script.stamps[4199])
+    script.arrivals[held] = np.maximum(script.arrivals[held], script.arrivals[4199])
+    script.chunk = 5
+    outcome = run(script)
+    assert outcome.counts == Counts(received=10_000)
+    assert outcome.told("gap")[0]["lost"] == outcome.told("late")[0]["rows"] > 150
+    np.testing.assert_allclose(outcome.times[-3000:], script.stamps[-3000:], atol=1e-3)
+
+
 def test_a_source_that_rests_for_three_seconds_owes_their_rows() -> None:
     """It sampled nothing meanwhile, which nobody can see from outside: what its rate promised counts as lost."""
     script = sent(16.0)
@@ -107,7 +135,7 @@ def test_a_jump_while_nobody_read_counts_as_lost() -> None:
 
 @settings(max_examples=12, deadline=None)
 @given(
-    faults=st.lists(st.sampled_from([1.0, -274.0, 0.3, "lost", "lost 40 ms"]), min_size=1, max_size=5),
+    faults=st.lists(st.sampled_from([1.0, -274.0, 0.3, "lost", "lost 80 ms"]), min_size=1, max_size=5),
     chunk=st.integers(1, 40),
     seed=st.integers(0, 999),
 )
