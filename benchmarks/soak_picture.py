@@ -33,7 +33,7 @@ def draw_soak(verdict: Verdict, samples: Samples, client: Arrays, title: str, pa
     busy.plot(minutes[1:], samples.cpu_percent[1:], label="engine, % of one core")
     busy.plot(minutes[1:], 100 * samples.load[1:], label="all programs: wanting to run, x 100", alpha=0.6)
     busy.set_ylabel("processor")
-    busy.legend(fontsize=8, loc="upper right")
+    busy.legend(fontsize=8, loc="upper left")
     busy.set_xlabel("minutes")
     for axes in (memory, drift, latency, lost, busy):
         axes.grid(alpha=0.3)
