@@ -20,6 +20,7 @@ from realtime.clock import Clock
 from realtime.errors import UserError
 from realtime.sinks.lsl import Outlet
 from realtime.sinks.recorder import Recorder
+from realtime.sources.formats.xdf import unlike_live
 from realtime.sources.lsl import LslInlet, StreamQuery, local_clock
 from realtime.sources.recording import RecordedStream, Recording, load_recording, save_folder, to_blocks
 from realtime.sources.replay import replay
@@ -301,3 +302,17 @@ def test_blocks_of_a_recording_join_up() -> None:
     blocks = to_blocks(made().streams["sound"])
     assert [type(b) for b in blocks] == [Block]
     np.testing.assert_allclose(blocks[0].times, 40.0 + np.arange(12_000) / 8000, atol=1e-9)
+
+
+def test_where_a_replay_cannot_be_what_was_shown_is_said() -> None:
+    def told(*events: dict[str, object]) -> list[str]:
+        return [*unlike_live("rig", [(float(i), json.dumps(event)) for i, event in enumerate(events)])]
+
+    anchor = {"event": "anchor", "stream": "mic", "lane": "sound", "raw_s": 5.0}
+    other = {**anchor, "stream": "amplifier", "lane": "ecog", "raw_s": 7.0}
+    skip = {"event": "skip", "stream": "mic", "rows": 80}
+    assert told(anchor, other, anchor, {"event": "gap", "lost": 3}) == []
+    (again,) = told(anchor, other, {**anchor, "raw_s": 60.0}, {**other, "raw_s": 60.5})
+    assert "engine 'rig' began 2 times" in again
+    (skipped,) = told(anchor, skip, skip)
+    assert "skipped samples 2 times" in skipped

@@ -45,6 +45,7 @@ def load_xdf(path: Path) -> Recording:
     for marker_name in sorted(markers):
         if marker_name.endswith(".status"):
             streams = {name: _on_live_grid(stream, markers[marker_name]) for name, stream in streams.items()}
+            warnings += unlike_live(marker_name.removesuffix(".status"), markers[marker_name])
     return Recording(streams, markers, tuple(warnings))
 
 
@@ -107,16 +108,40 @@ def _on_live_grid(stream: RecordedStream, status: list[Marker]) -> RecordedStrea
     return replace(stream, lanes=lanes).for_lane(next(iter(lanes))) if lanes else stream
 
 
+def unlike_live(engine: str, status: list[Marker]) -> Iterator[str]:
+    """Lines that say where a replay of this recording cannot give what that engine gave."""
+    events = [*_told(status)]
+    begun: dict[str, set[float]] = {}
+    for event in events:
+        if event.get("event") == "anchor":
+            begun.setdefault(str(event.get("lane")), set()).add(float(event["raw_s"]))
+    runs = max(map(len, begun.values()), default=1)
+    skips = sum(event.get("event") == "skip" for event in events)
+    if runs > 1:
+        yield (
+            f"engine {engine!r} began {runs} times in this recording: a replay goes through it as one run, so that "
+            "its predictions after the second beginning are not those that were shown"
+        )
+    if skips:
+        yield (
+            f"engine {engine!r} skipped samples {skips} times: a replay uses them, so that its predictions differ from "
+            "those shown until Whisper's history has passed"
+        )
+
+
 def _events(status: list[Marker], stream: str) -> Iterator[dict[str, Any]]:
     """The anchors, offsets and resets of one stream, in order."""
-    for _, text in status:
-        try:
-            event = json.loads(text)
-        except ValueError:
-            continue
-        told = isinstance(event, dict) and event.get("stream") == stream
-        if told and event.get("event") in ("anchor", "offset", "reset"):
+    for event in _told(status):
+        if event.get("stream") == stream and event.get("event") in ("anchor", "offset", "reset"):
             yield event
+
+
+def _told(status: list[Marker]) -> Iterator[dict[str, Any]]:
+    for _, text in status:
+        with contextlib.suppress(ValueError):
+            event = json.loads(text)
+            if isinstance(event, dict):
+                yield event
 
 
 def _text(info: dict[str, Any], key: str) -> str:
