@@ -269,7 +269,7 @@ class Clock:
         """Whether the stamps of the block's second half are late, as after rows that never came."""
         if not len(residuals) or state.blocks < LATE_AFTER:
             return False
-        sd = np.sqrt(min(state.variance, state.variance_before) + state.p_phase)
+        sd = float(np.sqrt(min(state.variance, state.variance_before) + state.p_phase))
         late = float(np.quantile(residuals[len(residuals) // 2 :], LATE_SHARE)) - abs(state.stepped_s)
         return late > max(LATE_S, self._period / 2, LATE_SDS * sd)
 
