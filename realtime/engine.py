@@ -30,6 +30,7 @@ from realtime.states import Timeline
 from realtime.telemetry import Telemetry, telemetry_rows
 
 SETTINGS_EVERY_S = 10.0
+SCORE_WAIT_S = 1.0  # for rows of a lane that catches up, past the longest backlog
 STATE_EVERY_S = 1.0
 ECOG_STEP_S = 0.02  # whatever the rows: each step costs the lane that predicts
 SILENCE = Silence()
@@ -91,6 +92,7 @@ class Engine:
             self.adapter,
             self.timeline,
             settings.row_rate_hz,
+            settings.max_backlog_s + SCORE_WAIT_S,
         )
         self.beside: list[Callable[[threading.Event], None]] = []
         self.score: Block | None = None

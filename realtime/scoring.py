@@ -30,7 +30,7 @@ class Scorer:
     Putting rows in never waits: when this thread is QUEUE blocks behind, blocks are dropped and their rows counted.
     What goes wrong ends the thread, is kept in `error` and told to on_error. adapter: learns from each aligned row.
     timeline: only rows while the patient listens are scored and learnt from; those of a sham block are scored on their
-    own. Aligned rows carry extra["listening"] (rows, 1).
+    own. Aligned rows carry extra["listening"] (rows, 1). max_wait_s: for the other lane's rows.
     """
 
     def __init__(
@@ -42,12 +42,13 @@ class Scorer:
         adapter: Adapter | None = None,
         timeline: Timeline | None = None,
         row_rate_hz: float = ROW_RATE_HZ,
+        max_wait_s: float = 5.0,
     ):
         self.dropped = 0
         self.error: Exception | None = None
         self._on_aligned, self._on_score, self._on_error = on_aligned, on_score, on_error
         self._queue: queue.Queue[tuple[str, Block] | None] = queue.Queue(QUEUE)
-        self._aligner = Aligner(row_rate_hz)
+        self._aligner = Aligner(row_rate_hz, max_wait_s)
         self._adapter = adapter
         self.score = Score(row_rate_hz, window_s)
         self.timeline = Timeline() if timeline is None else timeline

@@ -189,6 +189,23 @@ def test_an_hour_of_drift_stays_within_two_milliseconds(jitter_s: float) -> None
     assert state.jitter_s == pytest.approx(jitter_s, rel=0.05, abs=1e-9)
 
 
+def test_two_computers_stay_together_for_an_hour() -> None:
+    """Their clocks run 50 ppm apart and are an hour apart; the offset is measured every 5 s, to 0.2 ms."""
+    rng, rate = np.random.default_rng(7), 50.0
+    when = truth(int(3600 * rate), rate)
+    near = stamped(when + rng.normal(0, 5e-4, len(when)), Clock(rate))
+    clock = Clock(rate)
+    state, far = clock.initial_state(), []
+    raw = when * (1 + 50e-6) + 3600.0 + rng.normal(0, 5e-4, len(when))
+    for start in range(0, len(when), int(5 * rate)):
+        clock.set_offset(state.index, -3600.0 - 50e-6 * when[start] + float(rng.normal(0, 2e-4)))
+        spans, state = clock.stamp(raw[start : start + int(5 * rate)], state)
+        far += [span.times for span in spans]
+    assert (state.lost, state.resets, near[3].lost) == (0, 0, 0)
+    apart = np.concatenate(far) - near[0]
+    assert np.abs(apart[int(10 * rate) :]).max() < 2e-3
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(20, 100), st.integers(0, 10_000), st.floats(-100, 100))
 def test_jittered_chunk_stamps_make_no_gap_and_little_jitter(chunk: int, seed: int, ppm: float) -> None:

@@ -71,3 +71,16 @@ def test_a_lost_row_is_bad_at_the_models_rate() -> None:
     scorer.finish(PATIENCE_S)
     bad = np.concatenate([np.asarray(block.extra["bad"], bool) for block in aligned])
     assert np.flatnonzero(bad.any(axis=1)).tolist() == [100]
+
+
+def test_rows_of_a_lane_that_catches_up_are_scored() -> None:
+    """Predictions that come 9 s after the observed rows of their times, where so long a backlog is allowed."""
+    aligned: list[Block] = []
+    scorer = Scorer(aligned.append, lambda _score: None, max_wait_s=10.0)
+    scorer.start()
+    for start in range(0, 500, 5):
+        scorer.add_observed(rows_50_hz(start, start + 5))
+    scorer.add_predicted(rows_50_hz(50, 150))
+    scorer.finish(PATIENCE_S)
+    assert sum(len(block) for block in aligned) == 100
+    assert not any(np.any(block.extra["bad"]) for block in aligned)
