@@ -164,6 +164,19 @@ def test_a_queue_that_is_full_counts_what_it_drops() -> None:
         audio.streams[0].give(160 * block, 160)
     assert counts.dropped == 480
     assert capture.blocks.qsize() == sound.QUEUE
+    capture.blocks.get()
+    audio.streams[0].give(160 * (sound.QUEUE + 3), 160)
+    flagged = [capture.blocks.get()[2] for _ in range(sound.QUEUE)]
+    assert flagged == [False] * (sound.QUEUE - 1) + [True], "the block behind what was dropped says so"
+
+
+def test_ten_milliseconds_that_the_card_dropped_are_in_the_times_at_once() -> None:
+    clock, at = sound._Times(RATE_HZ), 5.0
+    for block in range(300):
+        dropped = block == 200
+        at += 0.01 if dropped else 0.0
+        times = clock.of(160, at + 160 * block / RATE_HZ, dropped)
+        np.testing.assert_allclose(times[0], at + 160 * block / RATE_HZ, atol=1e-6)
 
 
 def test_times_follow_the_card_and_not_the_moments_of_its_blocks() -> None:

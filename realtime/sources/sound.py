@@ -24,6 +24,7 @@ SILENT_S = 2.0  # a device that gives nothing for so long has vanished
 RETRY_S = 2.0
 DELAY_JUMP_S = 0.05  # the time of a block is smoothed unless it is further than this from where it is due
 AWAY_S = 1.0
+DROPPED_S = 2e-3  # less than this may be the moment at which a block came
 SMOOTHING = 0.01
 CLICKS_HZ, CLICKS_S, CLICK_S = 48_000, 60, 0.004
 CLICK_GAPS_S = (0.15, 0.6)  # uneven: one delay alone then fits
@@ -109,6 +110,7 @@ class Capture:
     def __init__(self, audio: Any, microphone: Microphone, rate_hz: float, channels: int, counts: Counts):
         self.blocks: queue.Queue[tuple[Floats, float, bool]] = queue.Queue(QUEUE)
         self._counts = counts
+        self._missed = False
         self._stream = audio.InputStream(
             device=microphone.number,
             samplerate=rate_hz,
@@ -137,10 +139,13 @@ class Capture:
         late_s = float(times.currentTime) - float(times.inputBufferAdcTime)
         if not 0 < late_s < LATEST_S:  # some sound systems state none
             late_s = len(data) / float(self._stream.samplerate)
+        dropped = self._missed or bool(status.input_overflow)
         try:
-            self.blocks.put_nowait((np.array(data, np.float32), now - late_s, bool(status.input_overflow)))
+            self.blocks.put_nowait((np.array(data, np.float32), now - late_s, dropped))
+            self._missed = False
         except queue.Full:
             self._counts.dropped += len(data)
+            self._missed = True
 
 
 class _Times:
@@ -159,7 +164,7 @@ class _Times:
         """Times of a block whose first row was measured at first_s; dropped: samples before it are missing."""
         error_s = 0.0 if self._next_s is None else first_s - self._next_s
         self._away_s = self._away_s + rows * self._period if abs(error_s) > DELAY_JUMP_S else 0.0
-        if self._next_s is None or (self._away_s and ((dropped and error_s > 0) or self._away_s > AWAY_S)):
+        if self._next_s is None or (dropped and error_s > DROPPED_S) or self._away_s > AWAY_S:
             self._next_s, self._away_s = first_s, 0.0
         elif not self._away_s:
             self._next_s += min(max(SMOOTHING * error_s, -self._period / 2), self._period / 2)  # times always increase
