@@ -31,12 +31,13 @@ SOUND_HZ, ECOG_HZ = 16_000.0, 1000.0
 LEVEL = 0.5  # so that the loudest sample, 1.002 in the recordings, is well below full scale
 DELAY_S = 0.012  # of the sound's stamps; the amplifier's AUX1 has the sound without it
 DRIVEN = 6  # of the grid's electrodes; the rest is noise
+MEASURED = f"delay_s = {DELAY_S}"  # from step 3 on
 CALIBRATION_S, SESSION_S, SHAM_S = 240.0, 150.0, 90.0
 CONFIG = """
 [sound]
 name = "Stimulus simulated"
 channel = "loop-back"
-delay_s = 0.012
+{delay}
 [ecog]
 name = "Amplifier simulated"
 montage = "montage.csv"
@@ -147,12 +148,13 @@ def draw(folder: Path, pictures: Path) -> None:
     """Run the commands in `folder`, where the streams are, and write a picture of each."""
     picture(corticast(folder, "montage", "calibration", "--out", "montage.csv"), pictures / "rig-montage.png")
     config = folder / "live.toml"
-    config.write_text(CONFIG.format(model=""), encoding="utf-8")
-    fit = corticast(folder, "fit", "calibration", "--config", "live.toml", "--out", "patient.safetensors", "--quick")
-    print(fit)
-    config.write_text(CONFIG.format(model='file = "patient.safetensors"'), encoding="utf-8")
+    config.write_text(CONFIG.format(model="", delay=""), encoding="utf-8")
     with replayed(folder, "live"):
         picture(corticast(folder, "check", "live.toml"), pictures / "rig-check.png")
+    config.write_text(CONFIG.format(model="", delay=MEASURED), encoding="utf-8")
+    fit = corticast(folder, "fit", "calibration", "--config", "live.toml", "--out", "patient.safetensors", "--quick")
+    print(fit)
+    config.write_text(CONFIG.format(model='file = "patient.safetensors"', delay=MEASURED), encoding="utf-8")
     words = ("run", "live.toml", "--record", "session.xdf", "--no-monitor", "--session", "sessions/first")
     with replayed(folder, "live"):
         print(corticast(folder, *words, "--seconds", f"{SESSION_S - 15:.0f}"))

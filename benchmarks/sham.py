@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.rig_pictures import CALIBRATION_S, CONFIG, DRIVEN, SHAM_S, corticast, patient
+from benchmarks.rig_pictures import CALIBRATION_S, CONFIG, DRIVEN, MEASURED, SHAM_S, corticast, patient
 from encoders.model_file import load_model
 from realtime.align import align
 from realtime.block import Block
@@ -36,7 +36,7 @@ def fitted(folder: Path) -> Path:
     if not model.exists():
         save_folder(patient(0.0, CALIBRATION_S, 1), folder / "calibration")
         corticast(folder, "montage", "calibration", "--out", "montage.csv")
-        (folder / "live.toml").write_text(CONFIG.format(model=""), encoding="utf-8")
+        (folder / "live.toml").write_text(CONFIG.format(model="", delay=MEASURED), encoding="utf-8")
         words = ("fit", "calibration", "--config", "live.toml", "--out", model.name, "--quick")
         print(corticast(folder, *words))
     return model
