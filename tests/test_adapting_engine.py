@@ -21,6 +21,7 @@ from realtime.engine import Engine, EngineSettings
 from realtime.errors import UserError
 from realtime.repair import Repair
 from realtime.stage import Chain
+from realtime.states import Timeline
 from tests.toys import PATIENCE_S, FakeInlet, FakeResults, Heard, Toy
 
 CONFIG = AdaptationConfig(components=2, lags=(0, 2), memory_s=20.0, prior=10.0, window_s=10, enough_s=5.0)
@@ -49,7 +50,14 @@ def model() -> AdaptedModel:
 class Rig:
     """An engine whose sound lane's rows are embeddings; the electrodes do, a little later, what those do."""
 
-    def __init__(self, folder: Path, adapt: bool = False, adaptive: bool = True, contaminated: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        folder: Path,
+        adapt: bool = False,
+        adaptive: bool = True,
+        contaminated: tuple[str, ...] = (),
+        timeline: Timeline | None = None,
+    ) -> None:
         self.sound, self.ecog = FakeInlet("s", 2), FakeInlet("e", 2)
         self.model = model()
         stage: Any = self.model if adaptive else Toy()
@@ -60,6 +68,7 @@ class Rig:
             state=StateFolder(folder),
             adaptive=self.model if adaptive else None,
             adapt=adapt,
+            timeline=timeline,
         )
         self.heard: Heard = self.engine.results.heard  # type: ignore[attr-defined]
         self.x = np.random.default_rng(1).normal(size=(ROWS, 2)).astype(np.float32)
@@ -125,6 +134,27 @@ def test_an_electrode_that_records_the_sound_decides_nothing(tmp_path: Path) -> 
 
 def adapted_of(rig: Rig) -> np.ndarray[Any, Any]:
     return np.concatenate([np.asarray(block.extra["adapted"]) for block in rig.heard.blocks("predicted")])
+
+
+def test_nothing_is_learnt_while_the_patient_does_not_listen(tmp_path: Path) -> None:
+    """While it speaks, its electrodes do the opposite: predictions are those of a learner that never saw it."""
+    spoken = slice(400, 900)
+    timeline = Timeline(guard_s=0.0)
+    timeline.add(8.0, "speaking")
+    timeline.add(18.0, "listening")
+    rig = Rig(tmp_path, adapt=True, timeline=timeline)
+    rig.observed[spoken] *= -1
+    rig.engine.start()
+    rig.run(0, ROWS)
+    rig.engine.stop(PATIENCE_S)
+    x = regular(rig.x, 50.0)
+    bad = np.zeros((ROWS, 2), bool)
+    bad[spoken] = True
+    again = run_adapting(model(), x, Block(rig.observed, x.times, 0, {"bad": bad}))
+    np.testing.assert_allclose(rig.predicted(), again.data, atol=1e-5)
+    assert rig.engine.adapter is not None
+    assert rig.engine.adapter.state.learnt < ROWS - 490
+    assert np.corrcoef(rig.predicted()[-300:, 0], rig.observed[-300:, 0])[0, 1] > BEST
 
 
 def test_a_restarted_engine_goes_on_with_what_was_learnt(tmp_path: Path) -> None:

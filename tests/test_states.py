@@ -75,23 +75,23 @@ def test_seconds_in_each_state() -> None:
 
 
 class Stream:
-    """A marker stream that is there."""
+    """A marker stream that is there, of text, or of numbers of that type."""
 
-    is_text = True
     spec = Spec("Markers", 0.0, ("marker",))
 
-    def __init__(self, stop: threading.Event, rows: list[tuple[float, str]]) -> None:
-        self.rows, self.stop = rows, stop
+    def __init__(self, stop: threading.Event, rows: list[tuple[float, str]], dtype: str) -> None:
+        self.rows, self.stop, self.dtype, self.is_text = rows, stop, dtype, dtype == "text"
 
     def time_correction(self, _timeout_s: float) -> float:
         return 100.0
 
-    def pull(self) -> tuple[list[str], np.ndarray]:
+    def pull(self) -> tuple[Any, np.ndarray]:
         if not self.rows:
             self.stop.set()
-            return [], np.zeros(0)
-        time_s, text = self.rows.pop(0)
-        return [text], np.array([time_s])
+        rows = [self.rows.pop(0)] if self.rows else []
+        values = [text for _, text in rows]
+        numbers = None if self.is_text else np.array([float(text) for text in values]).astype(self.dtype)[:, None]
+        return values if numbers is None else numbers, np.array([time_s for time_s, _ in rows])
 
     def close(self) -> None:
         return None
@@ -104,14 +104,20 @@ class Stream:
         return self
 
 
-def test_markers_become_events_on_the_engines_clock() -> None:
+@pytest.mark.parametrize(
+    ("dtype", "other", "block"),
+    [("text", "trial 7", "block"), ("int16", "7", "1"), ("int32", "-7", "1"), ("float32", "7.5", "1")],
+)
+def test_markers_become_events_on_the_engines_clock(dtype: str, other: str, block: str) -> None:
     stop, events, timeline = threading.Event(), [], Timeline()  # type: ignore[var-annotated]
-    stream = Stream(stop, [(1.0, "2"), (2.0, "trial 7"), (3.0, "2"), (4.0, "block")])
-    Markers("Markers", "e", MAP, timeline, events.append, lambda _: stream, lambda: 104.5).run(stop)
+    stream = Stream(stop, [(1.0, "2"), (2.0, other), (3.0, "2"), (4.0, block)], dtype)
+    Markers("Markers", "e", {**MAP, "1": "listening"}, timeline, events.append, lambda _: stream, lambda: 104.5).run(
+        stop
+    )
     assert events == [
         {"event": "state", "state": "listening", "time_s": 104.5},
         {"event": "state", "state": "speaking", "time_s": 101.0, "late_s": 3.5},
-        {"event": "marker", "text": "trial 7", "at_s": 102.0},
+        {"event": "marker", "text": other, "at_s": 102.0},
         {"event": "state", "state": "listening", "time_s": 104.0, "late_s": 0.5},
     ]
     assert timeline.changes() == [(101.0, "speaking"), (104.0, "listening")]

@@ -145,7 +145,7 @@ class Markers(Companion):
 
     def take(self, reader: Reader, values: Any, times: Any) -> None:
         for value, time_s in zip(values, times.tolist(), strict=True):
-            text = str(value if reader.is_text else float(np.ravel(value)[0]))
+            text = str(value if reader.is_text else np.ravel(value)[0].item())
             state = state_of(text, self.names)
             if state is None:
                 self.tell({"event": "marker", "text": text[:200], "at_s": time_s})
