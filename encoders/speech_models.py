@@ -1,5 +1,6 @@
 """HuBERT, wav2vec 2.0 and WavLM behind the face of a causal Whisper: a stage from 16 kHz sound to 50 rows a second.
 
+A stage for Python programs, which no command takes; tested on small models of random weights, never on real ones.
 Needs the optional extra `speech-models` (`transformers`). Hsu et al. 2021; Baevski et al. 2020; Chen et al. 2022.
 """
 

@@ -180,7 +180,9 @@ class Score:
             usable &= self.claimed[:, None]
         largest = np.where(usable, r[:, 1:], -np.inf).max(axis=0, initial=-np.inf)
         largest = largest[np.isfinite(largest)]
-        null = float(np.percentile(largest, 95)) if 2 * len(largest) >= NULL_DELAYS and not silent else float("nan")
+        enough_delays = 2 * len(largest) >= NULL_DELAYS and not silent
+        # of n draws the quantile that one more passes in 5 % of cases: others are meant for the draws themselves
+        null = float(np.percentile(largest, 95, method="weibull")) if enough_delays else float("nan")
         return np.where(enough & (not silent), r[:, 0], np.nan), enough, rows[:, 0] / self.rows, null
 
     def _block(

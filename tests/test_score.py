@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from realtime.block import Block
 from realtime.score import Score
@@ -147,14 +148,24 @@ def test_the_null_is_of_the_electrodes_claimed_alone() -> None:
     np.testing.assert_allclose(y.data, Score(**SMALL).layer(x).data)  # r is of every electrode all the same
 
 
-def test_the_null_is_passed_by_what_is_predicted_and_seldom_by_what_is_not() -> None:
+def test_the_null_is_passed_by_what_is_predicted() -> None:
     predicted = aligned(6, 90 * 50, 8, bad_share=0.05)
     y = Score().layer(predicted)
     assert y.data[-1, 0] > y.extra["null_max_p95"][-1, 0] + 0.3
-    passed = 0
-    for seed in range(8):
-        x = aligned(seed, 65 * 50, 8, bad_share=0.0)
-        unrelated = np.stack([x.data[..., 0], aligned(seed + 100, 65 * 50, 8, bad_share=0.0).data[..., 0]], axis=-1)
-        z = Score().layer(Block(unrelated, x.times, 0, x.extra))
-        passed += int(np.nanmax(z.data[-1]) > z.extra["null_max_p95"][-1, 0])
-    assert passed <= 2, "the best of eight unrelated electrodes passes in about one window of twenty"
+
+
+def passes(seed: int) -> bool:
+    """Whether one of eight electrodes that have nothing to do with the predictions is above the null in the end.
+
+    95 s: by then the shuffles have as much in common with the predictions as the score has.
+    """
+    rng, rows = np.random.default_rng(seed), 50 * 95
+    data = np.stack([smooth(rng, rows, 8), smooth(rng, rows, 8)], axis=-1).astype(np.float32)
+    y = Score().layer(Block(data, np.arange(rows) / 50))
+    return bool(np.nanmax(y.data[-1]) > y.extra["null_max_p95"][-1, 0])
+
+
+def test_the_best_of_unrelated_electrodes_passes_in_one_of_twenty_at_most() -> None:
+    passed = sum(passes(seed) for seed in range(200))
+    print(f"{passed} of 200 patients without a driven electrode have one above the null")
+    assert 1 <= passed <= binom.ppf(0.99, 200, 0.05), "far more than chance allows, or blind"

@@ -175,6 +175,7 @@ def test_false_discoveries_over_a_hundred_patients() -> None:
         found = discoveries(seed, electrodes=24, driven=12)
         proportions.append(found[12:].sum() / max(found.sum(), 1))
         power.append(found[:12].mean())
+    print(f"mean share of false discoveries {np.mean(proportions):.3f}, of the driven found {np.mean(power):.2f}")
     assert np.mean(proportions) <= 0.05
     assert np.mean(power) > 0.4, "a test that finds nothing makes no false discovery either"
 
@@ -183,6 +184,7 @@ def test_false_discoveries_over_a_hundred_patients() -> None:
 @pytest.mark.timeout(1800)
 def test_scrambled_patients_have_a_hit_in_one_of_twenty_at_most() -> None:
     hits = sum(discoveries(1000 + seed, electrodes=24, driven=0).any() for seed in range(200))
+    print(f"{hits} of 200 patients with nothing driven have a hit")
     assert hits <= binom.ppf(0.99, 200, 0.05)
     assert hits >= 1, "never a hit: the test would be blind"
 

@@ -45,5 +45,5 @@ def score_at(
         values = [value for value in values if value == value]
         if values:
             largest.append(max(values))
-    null = float(np.percentile(largest, 95)) if 2 * len(largest) >= len(delays) else float("nan")
+    null = float(np.percentile(largest, 95, method="weibull")) if 2 * len(largest) >= len(delays) else float("nan")
     return score, counts, null
