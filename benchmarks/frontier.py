@@ -15,38 +15,52 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks.labels import Point, write_labels
+
 Row = dict[str, Any]
 WAIT, COST = (
     ("lag_ms", "Worst wait: block + delay + look-ahead (ms)"),
     ("ms_per_s", "Computing per second of sound (ms)"),
 )
 TICKS = (10, 20, 30, 50, 70, 100, 200, 300, 500, 700, 1000)
-LABEL_PT, UNDER_PT = 10.0, 8.0  # from one label to the next below it, from a point to its own
 STYLES = {  # series: colour, marker
     "no tail": ("#0072b2", "o"),
     "tail": ("#d55e00", "s"),
     "no tail, short history": ("#56b4e9", "v"),
     "tail, short history": ("#e69f00", "^"),
     "window": ("#009e73", "D"),
+    "distilled student": ("#7b3294", "*"),
 }
+STUDENT = "distilled student"
 
 
 def draw_frontier(rows: Sequence[Row], path: Path) -> None:
     """One line of two panels for each model and layer, as PNG."""
+    frontier_figure(rows).savefig(path, dpi=110)
+
+
+def frontier_figure(rows: Sequence[Row]) -> Figure:
+    """Each model and layer against the offline reference of its own; rows without fidelity are left out."""
+    rows = [row for row in rows if row["phone_accuracy"] is not None]
     groups = list(dict.fromkeys((row["model"], row["layer"]) for row in rows))
-    figure = Figure(figsize=(12.5, 0.4 + 5.6 * len(groups)), layout="constrained")
+    figure = Figure(figsize=(12.5, 0.7 + 6.4 * len(groups)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(groups), 2, sharey="row", squeeze=False)
+    drawn = []
     for (model, layer), (left, right) in zip(groups, panels, strict=True):
         own = [row for row in rows if (row["model"], row["layer"]) == (model, layer)]
         for axes, (name, label) in zip((left, right), (WAIT, COST), strict=True):
             _panel(axes, own, name, label)
+            drawn.append((axes, own, name))
         threads, dtype = own[-1]["threads"], own[-1]["dtype"]
         left.set_ylabel(f"Phone accuracy, {model} layer {layer}\n(39 phones, 20 ms frames, held-out trials)")
         right.set_title(f"{own[-1]['device']}, {threads} thread{'s' if threads > 1 else ''}, {dtype}", fontsize=10)
         left.set_title("labels: block + delay in ms, @ history in s where it is not 10", fontsize=10)
-    figure.legend(*panels[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=7, fontsize=9)
-    figure.savefig(path, dpi=110)
+    figure.legend(*panels[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9)
+    figure.draw_without_rendering()  # only now it is settled where each point lies
+    for axes, own, name in drawn:
+        write_labels(axes, [_point(row, name) for row in own if row["mode"] != "offline"])
+    return figure
 
 
 def _panel(axes: Axes, rows: Sequence[Row], name: str, label: str) -> None:
@@ -57,13 +71,15 @@ def _panel(axes: Axes, rows: Sequence[Row], name: str, label: str) -> None:
         points = [row for row in causal if _series(row) == series]
         if points:
             x, y = [row[name] for row in points], [row["phone_accuracy"] for row in points]
-            axes.scatter(x, y, color=colour, marker=marker, label=series, zorder=3)
-    best = _frontier(causal, name)
-    axes.step(
-        [r[name] for r in best], [r["phone_accuracy"] for r in best], where="post", color="0.75", label="frontier"
-    )
+            size = 110 if marker == "*" else 36
+            axes.scatter(x, y, color=colour, marker=marker, s=size, label=series, zorder=3)
+    for student, colour, words in ((False, "0.75", "frontier, untrained"), (True, "#c2a5cf", "frontier, student")):
+        best = _frontier([row for row in causal if bool(row["student"]) == student], name)
+        if best:
+            x, y = [row[name] for row in best], [row["phone_accuracy"] for row in best]
+            axes.step(x, y, where="post", color=colour, label=words)
     axes.set_xscale("log")
-    _write_labels(axes, causal, name)
+    axes.margins(x=0.12, y=0.07)
     ticks = [t for t in TICKS if 0.6 * min(r[name] for r in causal) < t < 1.6 * max(r[name] for r in causal)]
     axes.set_xticks(ticks, [str(t) for t in ticks])
     axes.minorticks_off()
@@ -71,22 +87,13 @@ def _panel(axes: Axes, rows: Sequence[Row], name: str, label: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def _write_labels(axes: Axes, rows: Sequence[Row], name: str) -> None:
-    """Right below each point; where points of one place would have theirs over each other, one below the other."""
-    to_points = 72.0 / axes.figure.dpi
-    axes.margins(x=0.12)
-    axes.autoscale_view()
-    below: dict[float, float] = {}
-    for row in sorted(rows, key=lambda row: -row["phone_accuracy"]):
-        x, y = row[name], row["phone_accuracy"]
-        y_pt = float(axes.transData.transform((x, y))[1]) * to_points
-        at_pt = min(y_pt - UNDER_PT, below.get(x, y_pt) - LABEL_PT)
-        below[x] = at_pt
-        offset = (6.0, at_pt - y_pt)
-        axes.annotate(_label(row), (x, y), xytext=offset, textcoords="offset points", fontsize=8, va="center")
+def _point(row: Row, name: str) -> Point:
+    return Point(row[name], row["phone_accuracy"], _label(row), STYLES[_series(row)][0])
 
 
 def _series(row: Row) -> str:
+    if row["student"]:
+        return STUDENT
     if row["mode"] == "window":
         return "window"
     tail = "tail" if row["delay_ms"] else "no tail"
