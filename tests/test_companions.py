@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pylsl.util import LostError
-from pylsl.util import TimeoutError as LslTimeoutError
 
 from realtime.block import Spec
 from realtime.commands import check, companions
@@ -20,7 +18,6 @@ from realtime.errors import UserError
 from realtime.lost import Lost
 from realtime.sources import markers
 from realtime.sources.formats.xdf import _markers
-from realtime.sources.lsl import Reader
 from realtime.sources.markers import Markers, Watched
 from realtime.states import Timeline
 from tests.toys import PATIENCE_S
@@ -131,18 +128,6 @@ def test_a_clock_that_does_not_answer_keeps_no_row_away(
     assert watched.first_s == first_s
     assert len(events) == 1
     assert told in events[0]["message"]
-
-
-@pytest.mark.parametrize(("error", "raised"), [(LslTimeoutError, TimeoutError), (LostError, ConnectionError)])
-def test_a_reader_tells_a_silent_clock_from_a_lost_stream(error: Any, raised: Any) -> None:
-    def time_correction(_timeout_s: float) -> float:
-        raise error("said by liblsl")
-
-    reader = Reader.__new__(Reader)
-    reader.spec = Sound.spec
-    reader._inlet = SimpleNamespace(time_correction=time_correction)
-    with pytest.raises(raised):
-        reader.time_correction()
 
 
 def test_a_channel_that_is_not_there_is_told() -> None:

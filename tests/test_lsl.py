@@ -6,11 +6,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pylsl
 import pytest
+from pylsl.util import LostError
+from pylsl.util import TimeoutError as LslTimeoutError
 
 from realtime.block import Block, Spec, Times, concat, regular
 from realtime.clock import Clock
@@ -22,6 +26,7 @@ from realtime.sources.lsl import (
     Counts,
     Event,
     LslInlet,
+    Reader,
     StreamQuery,
     find_streams,
     keep_forever,
@@ -326,3 +331,15 @@ def test_another_machine_takes_over_and_its_clock_is_measured_at_once(monkeypatc
     assert (counts.resets, counts.lost) == (2, 0)
     first = cursor.read()
     np.testing.assert_allclose(first.times, 1050 + np.arange(200) / 100, atol=1e-9)
+
+
+@pytest.mark.parametrize(("error", "raised"), [(LslTimeoutError, TimeoutError), (LostError, ConnectionError)])
+def test_a_reader_tells_a_silent_clock_from_a_lost_stream(error: Any, raised: Any) -> None:
+    def time_correction(_timeout_s: float) -> float:
+        raise error("said by liblsl")
+
+    reader = Reader.__new__(Reader)
+    reader.spec = Spec("a", 100.0, ("x",))
+    reader._inlet = SimpleNamespace(time_correction=time_correction)
+    with pytest.raises(raised):
+        reader.time_correction()

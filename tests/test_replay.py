@@ -260,7 +260,12 @@ def folder(tmp_path: Path) -> Path:
         (["--fast", "--model", "m", "--out", "x.csv"], "expected a name that ends in .npz"),
         (["--speed", "0"], "--speed: found '0', expected a number of seconds above 0"),
         (["--speed", "2", "--fast"], "not allowed with argument"),
-        (["--start", "-1"], "--start"),
+        (["--start", "-1"], "--start: found '-1', expected seconds of 0 or more"),
+        (["--chunk-ms", "0"], "--chunk-ms: found '0', expected milliseconds from 0.1 to 10000"),
+        (["--chunk-ms", "nan"], "--chunk-ms: found 'nan', expected milliseconds from 0.1 to 10000"),
+        (["--wait", "-1"], "--wait: found '-1', expected seconds of 0 or more"),
+        (["--linger", "-2"], "--linger: found '-2', expected seconds of 0 or more"),
+        (["--start-delay", "inf"], "--start-delay: found 'inf', expected seconds of 0 or more"),
         (["--as-live", "--original-stamps"], "not allowed with argument"),
         (["--start", "5000"], "start earlier"),
         (["--sound", "soudn"], "no stream 'soudn'"),
@@ -271,6 +276,11 @@ def test_mistakes_of_the_command_line(
 ) -> None:
     assert main(["replay", str(folder), "--wait", "0", *options]) == 2
     assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_chunk_of_no_length_is_refused() -> None:
+    with pytest.raises(UserError, match="chunks of 0 ms: expected a length above 0"):
+        replay(Recording({"ecog": tagged(counting(10))}), chunk_ms=0.0)
 
 
 def test_interrupted_it_ends_cleanly(folder: Path) -> None:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from realtime.errors import UserError
+from realtime.ranges import above_0, between
 
-
-def seconds(text: str) -> float:
-    """A length of time above 0, for argparse's `type`."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number of seconds above 0")
-    return value
+seconds = above_0("a number of seconds")
 
 
 def horizon(text: str) -> float | None:
@@ -26,12 +17,9 @@ def horizon(text: str) -> float | None:
     if text == "auto":
         return None
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected seconds from 0 to 1, or auto")
-    return value
+        return between(0, 1, "seconds")(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or auto") from None
 
 
 def channel(text: str) -> str | int:

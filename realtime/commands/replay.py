@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     pace.add_argument("--fast", action="store_true", help="no LSL: straight through --model, as fast as it goes")
     parser.add_argument("--loop", action="store_true", help="again and again, with a gap of a second between")
-    parser.add_argument("--start", type=_start, default=0.0, metavar="S", help="seconds of the recording to leave out")
+    parser.add_argument(
+        "--start", type=replay.WAIT, default=0.0, metavar="S", help="seconds of the recording to leave out"
+    )
     stamps = parser.add_mutually_exclusive_group()
     stamps.add_argument(
         "--as-live",
@@ -128,8 +130,3 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--model, --whisper-file and --out belong to --fast: add it, or leave them out")
     if options.out is not None and options.out.suffix != ".npz":
         raise UserError(f"--out: found {str(options.out)!r}, expected a name that ends in .npz")
-
-
-def _start(text: str) -> float:
-    """0 or a length of time above it, for argparse's `type`."""
-    return 0.0 if text.strip() in ("0", "0.0") else seconds(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
 import threading
@@ -13,11 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from realtime.errors import UserError, nearest
+from realtime.ranges import between
 from realtime.sinks.lsl import Outlet
 from realtime.sources.lsl import local_clock
 from realtime.sources.player import Player, Timeline
 from realtime.sources.recording import RecordedStream, Recording, load_recording
 
+WAIT = between(0, math.inf, "seconds")
+CHUNK = between(0.1, 10_000, "milliseconds")
 Report = Callable[[dict[str, object]], None]
 
 
@@ -55,6 +59,8 @@ def replay(
     tell = report or (lambda _: None)
     if not speed > 0:
         raise UserError(f"speed {speed:g}: expected a number above 0, such as 2 for twice as fast")
+    if not chunk_ms > 0:
+        raise UserError(f"chunks of {chunk_ms:g} ms: expected a length above 0, such as 10")
     chosen = _chosen(recording, streams)
     timeline = Timeline.of(list(chosen.values()), start_s)
     outlets = {name: _outlet(stream, prefix) for name, stream in chosen.items()}
@@ -137,10 +143,16 @@ def _await_consumers(outlets: dict[str, Outlet], wait_s: float, stop: threading.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prefix", default="", help="put before the names of the streams")
-    parser.add_argument("--start-delay", type=float, default=0.5, metavar="S", help="from consumers to the first row")
-    parser.add_argument("--chunk-ms", type=float, default=10.0, help="length of a chunk")
-    parser.add_argument("--wait", type=float, default=30.0, metavar="S", help="for consumers; 0: do not wait")
-    parser.add_argument("--linger", type=float, default=3.0, metavar="S", help="keep the outlets so long at the end")
+    parser.add_argument(
+        "--start-delay", type=WAIT, default=0.5, metavar="S", help="from consumers to the first row (default: 0.5)"
+    )
+    parser.add_argument("--chunk-ms", type=CHUNK, default=10.0, metavar="MS", help="length of a chunk (default: 10)")
+    parser.add_argument(
+        "--wait", type=WAIT, default=30.0, metavar="S", help="for consumers; 0: do not wait (default: 30)"
+    )
+    parser.add_argument(
+        "--linger", type=WAIT, default=3.0, metavar="S", help="keep the outlets so long at the end (default: 3)"
+    )
 
 
 def stop_on_signals() -> threading.Event:
