@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.latency_case import LOADS, Case, Measured, require_possible, run_case
+from benchmarks.latency_case import CHANNELS, LOADS, RATE_HZ, SWEPT, Case, Measured, require_possible, run_case
 from benchmarks.peers import Peer, run_peers, skipped_line
 from realtime.commands.console import machine_facts, say, working
 from realtime.commands.options import file_to_write, seconds
@@ -55,21 +55,6 @@ def default_cases() -> list[Case]:
     return cases
 
 
-SWEPT = {  # option: field of Case
-    "model": "model",
-    "layer": "layer",
-    "mode": "mode",
-    "block_ms": "block_ms",
-    "delay_ms": "delay_ms",
-    "history": "history_s",
-    "channels": "channels",
-    "rate": "rate_hz",
-    "threads": "threads",
-    "device": "device",
-    "load": "load",
-}
-
-
 def chosen_cases(options: argparse.Namespace) -> list[Case]:
     """The rows that the options ask for."""
     given = {field: getattr(options, name) for name, field in SWEPT.items() if getattr(options, name) is not None}
@@ -88,8 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     swept.add_argument("--block-ms", nargs="+", type=float, help="(default: 100)")
     swept.add_argument("--delay-ms", nargs="+", type=float, help="(default: 0)")
     swept.add_argument("--history", nargs="+", type=float, metavar="S", help="(default: 10)")
-    swept.add_argument("--channels", nargs="+", type=_channels, help="of the ECoG stream (default: 256)")
-    swept.add_argument("--rate", nargs="+", type=_rate, metavar="HZ", help="of the ECoG stream (default: 2000)")
+    swept.add_argument("--channels", nargs="+", type=CHANNELS, help="of the ECoG stream (default: 256)")
+    swept.add_argument("--rate", nargs="+", type=RATE_HZ, metavar="HZ", help="of the ECoG stream (default: 2000)")
     swept.add_argument("--threads", nargs="+", type=int, help="torch's (default: 1)")
     swept.add_argument("--device", nargs="+", choices=("cpu", "cuda"), help="(default: cpu)")
     swept.add_argument("--load", nargs="+", choices=("none", *LOADS), help="a competing program (default: none)")
@@ -103,20 +88,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fast", action="store_true", help="a few seconds of a small rig: for tests, not for figures")
     parser.add_argument("--json", type=file_to_write, metavar="FILE", help="write the figures")
     parser.add_argument("--picture", type=file_to_write, metavar="PNG", help="draw the distributions")
-
-
-def _channels(text: str) -> int:
-    return _within(text, 2, 256, "a number of channels")
-
-
-def _rate(text: str) -> float:
-    return float(_within(text, 500, 2000, "a rate in Hz"))
-
-
-def _within(text: str, low: int, high: int, what: str) -> int:
-    if text.isdecimal() and low <= int(text) <= high:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"found {text!r}, expected {what} from {low} to {high}")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ from encoders.weights import LoadedWhisper, file_sha256, load_whisper, untrained
 from encoders.whisper import StreamingSettings, pick_device, streaming_encoder, whisper_stages
 from realtime.audio import Resample
 from realtime.block import Floats, regular
+from realtime.ranges import between, whole
 
 SOUND_HZ = 16000.0
 SOUND_S = 60.0  # of speech, repeated
@@ -32,6 +33,8 @@ HORIZON_S = 0.1
 COMPONENTS, LAGS = 64, 16
 START_S = 180.0
 ENGINE, SOUND, ECOG = "bench", "bench-sound", "bench-ecog"
+CHANNELS = whole(2, 1024, "a number of channels")  # types of options
+RATE_HZ = between(500, 2000, "a rate in Hz")
 LOADS = ("core", "disk", "monitor")
 Share = Callable[[float], None]
 Row = dict[str, Any]
@@ -67,6 +70,21 @@ class Case:
     @property
     def settings(self) -> StreamingSettings:
         return StreamingSettings(self.layer, self.block_ms, self.history_s, self.delay_ms, self.mode)
+
+
+SWEPT = {  # option: field of Case
+    "model": "model",
+    "layer": "layer",
+    "mode": "mode",
+    "block_ms": "block_ms",
+    "delay_ms": "delay_ms",
+    "history": "history_s",
+    "channels": "channels",
+    "rate": "rate_hz",
+    "threads": "threads",
+    "device": "device",
+    "load": "load",
+}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.processes import TooSlow
 from realtime.block import Times
 from realtime.errors import UserError
 from realtime.telemetry import TELEMETRY
@@ -53,16 +54,17 @@ class Parts:
 
 
 def parts(client: Arrays, source: Arrays, horizon_s: float) -> Parts:
-    """client, source: what their processes saved. Raises UserError where the figures would mean nothing."""
+    """client, source: what their processes saved. Raises UserError where the figures would mean nothing,
+    TooSlow where that is because too little came through."""
     if int(client["resets"]) or int(client["counter_at_anchor"]) < 0:
         raise UserError("bench: the sound's samples could not be counted through (a reset, or no anchor): run again")
     if int(client["counter_missing"]):
-        raise UserError(f"bench: {int(client['counter_missing'])} samples did not reach the client: run again")
+        raise TooSlow(f"bench: {int(client['counter_missing'])} samples did not reach the client: run again")
     stamps, arrivals = client["predicted_stamps"], client["predicted_arrivals"]
     counted = (arrivals >= float(client["begin_s"])) & (arrivals < float(client["end_s"]))
     rows, places = _matched(stamps, client["telemetry_stamps"], counted)
     if not len(rows):
-        raise UserError("bench: no predicted row has its telemetry: the measurement was too short; give --seconds more")
+        raise TooSlow("bench: no predicted row has its telemetry: the measurement was too short; give --seconds more")
     told = client["telemetry"][places]
     stamps, arrivals = stamps[rows], arrivals[rows]
     pushed = push_times(told[:, COLUMN["newest_sample_index"]], int(client["counter_at_anchor"]), source)

@@ -99,6 +99,10 @@ class Child:
             self.process.wait()
 
 
+class TooSlow(UserError):
+    """All parts run, and the machine does not keep up with what they are asked for."""
+
+
 class Children:
     """All children of one measurement, in an LSL session of their own. Leaving the context ends them, newest first."""
 
@@ -123,7 +127,10 @@ class Children:
         return child
 
     def await_state(self, child: Child, state: str, timeout_s: float) -> Line:
-        """The line in which `child` says that it is in `state`. Raises UserError where any child ends before that."""
+        """The line in which `child` says that it is in `state`.
+
+        Raises UserError where any child ends before that, TooSlow where all live and it takes too long.
+        """
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
             said = child.next_line(0.1)
@@ -131,7 +138,7 @@ class Children:
                 return said
             if said is None:
                 self.require_all()
-        raise UserError(f"bench: {child.name} was not {state} within {timeout_s:g} s: close other programs, run again")
+        raise TooSlow(f"bench: {child.name} was not {state} within {timeout_s:g} s: close other programs, run again")
 
     def require_all(self) -> None:
         for child in self._all:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks.latency_case import Case
-from benchmarks.latency_overload import BLOCKS_MS
+from benchmarks.latency_overload import BLOCKS_MS, trial
 from benchmarks.latency_stall import normal_again
+from benchmarks.processes import TooSlow
 from realtime.cli import main
 from realtime.config import load_config
 from realtime.errors import UserError
@@ -52,6 +53,45 @@ def test_tune_writes_the_smallest_block_that_keeps_up(
     assert "# our rig" in out.read_text(), "comments are kept"
     assert "# small" in out.read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rig.toml", "tuned.toml"]
+
+
+@pytest.mark.parametrize(("error", "raised"), [(TooSlow, None), (UserError, "the source died")])
+def test_only_a_machine_that_is_too_slow_does_not_keep_up(
+    error: type[UserError], raised: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_case(*_: Any) -> None:
+        raise error("the source died" if raised else "the client was not measured within 45 s")
+
+    monkeypatch.setattr("benchmarks.latency_overload.run_case", run_case)
+    keeps_up = trial(True, None, False, [])
+    if raised is None:
+        assert not keeps_up(Case())
+        return
+    with pytest.raises(UserError, match=raised):
+        keeps_up(Case())
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "measured"), [("auto", True, "cuda"), ("auto", False, "cpu"), ("cpu", True, "cpu")]
+)
+def test_tune_measures_on_the_device_that_the_engine_takes(
+    device: str, there: bool, measured: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Case] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there)
+    monkeypatch.setattr("realtime.commands.tune.require_possible", lambda *_, **__: None)
+    monkeypatch.setattr("realtime.commands.tune.trial", lambda *_: lambda case: not tried.append(case))
+    source = tmp_path / "rig.toml"
+    source.write_text(f'{RIG}device = "{device}"\n')
+    assert main(["tune", str(source), "--out", str(tmp_path / "tuned.toml")]) == 0
+    assert {case.device for case in tried} == {measured}
+
+
+@pytest.mark.parametrize("words", [("--channels", "0"), ("--channels", "5000"), ("--rate", "-1"), ("--rate", "nan")])
+def test_tune_measures_no_stream_that_cannot_be(words: tuple[str, ...], tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "rig.toml").write_text(RIG)
+    assert main(["tune", str(tmp_path / "rig.toml"), "--out", str(tmp_path / "tuned.toml"), *words]) == 2
+    assert f"{words[0]}: found {words[1]!r}, expected a" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(("what", "message"), [("model", "fixes block_ms"), ("there", "exists already")])

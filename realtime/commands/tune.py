@@ -8,8 +8,9 @@ from pathlib import Path
 
 import tomlkit
 
-from benchmarks.latency_case import Case, require_possible
+from benchmarks.latency_case import CHANNELS, RATE_HZ, Case, require_possible
 from benchmarks.latency_overload import Limit, smallest_block, trial
+from encoders.whisper import pick_device
 from realtime.commands.console import say
 from realtime.commands.options import file_to_write, seconds
 from realtime.config import Config, checked, load_config
@@ -19,8 +20,8 @@ from realtime.errors import UserError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="a .toml file; its Whisper is what is measured")
     parser.add_argument("--out", type=file_to_write, required=True, metavar="FILE.toml", help="the file to write")
-    parser.add_argument("--channels", type=int, default=256, help="of the ECoG stream (default: 256)")
-    parser.add_argument("--rate", type=float, default=2000.0, metavar="HZ", help="of the ECoG stream (default: 2000)")
+    parser.add_argument("--channels", type=CHANNELS, default=256, help="of the ECoG stream (default: 256)")
+    parser.add_argument("--rate", type=RATE_HZ, default=2000.0, metavar="HZ", help="of the ECoG stream (default: 2000)")
     parser.add_argument("--seconds", type=seconds, help="of each trial (default: 15)")
     parser.add_argument("--fast", action="store_true", help="a few seconds of each trial: for tests, not for a rig")
 
@@ -56,7 +57,8 @@ def _case(config: Config, options: argparse.Namespace) -> Case:
         mode=table.mode,
         history_s=table.history_s,
         delay_ms=table.delay_ms,
-        device="cpu" if table.device == "auto" else table.device,
+        device=pick_device(table.device),
+        eager=not table.graph,
         channels=options.channels,
         rate_hz=options.rate,
         threads=config.engine.threads,
