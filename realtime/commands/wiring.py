@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from encoders.adapted import AdaptedModel
 from encoders.model_file import BrainModel, ModelHeader
@@ -199,5 +200,9 @@ def delays_for(config: Config | None, header: ModelHeader | None) -> dict[str, f
 
 
 def bound_threads(threads: int) -> None:
-    """Let torch use this many threads: more than one spins at a barrier while another process holds a core."""
+    """Let torch, and NumPy's matrix products, use this many threads, until the process ends.
+
+    More than one spins at a barrier while another process holds a core.
+    """
     torch.set_num_threads(threads)
+    threadpool_limits(threads, user_api="blas")
