@@ -348,6 +348,7 @@ class Engine:
         told_s = time.monotonic()
         while not self._stop.wait(min(SETTINGS_EVERY_S, STATE_EVERY_S)):
             self._keep_state()
+            self._collector.beat()
             if time.monotonic() - told_s >= SETTINGS_EVERY_S:
                 told_s += SETTINGS_EVERY_S
                 self.tell_settings()

@@ -15,7 +15,7 @@ SWITCH_INTERVAL_S = 0.0005  # how long Python lets one thread keep another from 
 NICENESS = -10
 REALTIME = 1  # of 1 to 99
 LOCK_PRESENT, LOCK_FUTURE, LOCK_ON_FAULT = 1, 2, 4  # of mlockall(2) on Linux
-COLLECT_EVERY_S = 1.0
+COLLECT_EVERY_S, COLLECT_AT_LAST_S = 1.0, 10.0
 Facts = dict[str, str]
 
 
@@ -68,16 +68,19 @@ class IdleCollector:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._last_s = now()
-        self.longest_s = 0.0
 
     def rest(self) -> None:
         """Called by the thread that has just published and now waits for the next block."""
-        begun_s = self._now()
-        if begun_s - self._last_s < COLLECT_EVERY_S:
-            return
-        gc.collect()
-        self._last_s = self._now()
-        self.longest_s = max(self.longest_s, self._last_s - begun_s)
+        self._collect_after(COLLECT_EVERY_S)
+
+    def beat(self) -> None:
+        """Called now and then by any thread, for when nothing has been published for long."""
+        self._collect_after(COLLECT_AT_LAST_S)
+
+    def _collect_after(self, seconds: float) -> None:
+        if self._now() - self._last_s >= seconds:
+            self._last_s = self._now()  # first: two threads do not both collect
+            gc.collect()
 
 
 def _tried(ask_for: Callable[[], str]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -162,6 +164,22 @@ def test_a_failed_sound_lane_leaves_the_observed_lane_alone() -> None:
     assert rig.engine.ecog.error is None
     assert rig.engine.ecog._cursor.behind == 0, "it was worked off"
     assert "the toy broke" in rig.heard.events("failed")[0]["reason"]
+
+
+def test_garbage_goes_while_the_sound_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No prediction goes out, after which it would be collected, and Python's own collector is off."""
+    monkeypatch.setattr("realtime.engine.STATE_EVERY_S", 0.01)
+    monkeypatch.setattr("realtime.manners.COLLECT_AT_LAST_S", 0.0)
+    with Rig() as rig:
+        knot: Any = type("Knot", (), {})()
+        knot.me = knot
+        gone = weakref.ref(knot)
+        del knot
+        rig.ecog.send(0, 50)
+        until = time.monotonic() + PATIENCE_S
+        while gone() is not None:
+            assert time.monotonic() < until
+            time.sleep(0.01)
 
 
 def test_a_source_gone_for_good_is_a_failure() -> None:

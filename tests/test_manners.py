@@ -91,6 +91,13 @@ def test_garbage_waits_for_a_moment_of_rest() -> None:
         clock[0] = 1.0
         collector.rest()
         assert gone() is None
+        left = weakref.ref(Knot())
+        clock[0] = 10.9
+        collector.beat()
+        assert left() is not None, "somebody who publishes rests often enough"
+        clock[0] = 11.0
+        collector.beat()
+        assert left() is None, "nobody has rested for ten seconds"
     finally:
         manners.free_python()
         sys.setswitchinterval(interval)
