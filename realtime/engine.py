@@ -295,7 +295,7 @@ class Engine:
     def _publish_aligned(self, aligned: Block) -> None:
         observed = Block(aligned.data[:, :, 1], aligned.times, aligned.index)
         self.results.observed.push(marked(observed, aligned.extra["bad"]))
-        self.telemetry.leads.aligned(aligned)
+        self.telemetry.aligned(aligned, self._now())
         self._tell_hush(aligned)
         self._on_aligned(aligned)
 

@@ -65,8 +65,9 @@ class Leads:
             self._newest_s[slot], self._available_s[slot] = newest_s, available_s
             self._blocks += 1
 
-    def aligned(self, block: Block) -> None:
-        """Predicted rows, by index and times, whose observed rows are there as well."""
+    def aligned(self, block: Block) -> Times:
+        """Predicted rows, by index and times, whose observed rows are there as well. Returns since when both are,
+        NaN where that is not known."""
         rows = np.arange(block.index, block.end)
         with self._lock:
             published = np.where(self._rows[rows % KEPT] == rows, self._published_s[rows % KEPT], np.nan)
@@ -76,3 +77,5 @@ class Leads:
         there = np.append(available, np.nan)[place]
         leads_ms = (there - published) * 1e3
         self.display.add(leads_ms[np.isfinite(leads_ms) & ~np.all(block.extra["bad"], axis=1)])
+        both: Times = np.maximum(there, published)
+        return both

@@ -26,6 +26,7 @@ TELEMETRY = (
     "sound_skipped",
     "ecog_lost",
     "ecog_skipped",
+    "stem_done_time",  # last, so that the others stand where they stand in older recordings
 )
 
 COUNTED_AT_ONCE = 64  # steps
@@ -122,18 +123,27 @@ class Noted(NamedTuple):
 
 @dataclass
 class Telemetry:
-    """Both lanes' latencies, and the leads of the predictions. ecog: of observed rows, as the lane has them."""
+    """Both lanes' latencies, and the leads of the predictions. ecog: of observed rows, as the lane has them.
+
+    align_ms: from when both rows of a pair were there to when the observed one was out, by the thread that scores.
+    """
 
     sound: Latencies = field(default_factory=Latencies)
     ecog: Latencies = field(default_factory=Latencies)
     leads: Leads = field(default_factory=Leads)
+    align_ms: Histogram = field(default_factory=Histogram)
+
+    def aligned(self, block: Block, published_s: float) -> None:
+        """Predicted rows whose observed ones are out since published_s."""
+        there_s = self.leads.aligned(block)
+        self.align_ms.add(1e3 * (published_s - there_s[np.isfinite(there_s)]))
 
     def facts(self) -> dict[str, Any]:
         """Percentiles of everything, as JSON values; None where there is no value yet."""
         ecog = self.ecog.facts()
         ecog["ecog_to_observed"] = ecog.pop("sound_to_prediction")
         leads = {"lead_physical": self.leads.physical.summary(), "lead_display": self.leads.display.summary()}
-        facts: dict[str, Any] = _known({**self.sound.facts(), "ecog": ecog, **leads})
+        facts: dict[str, Any] = _known({**self.sound.facts(), "align": self.align_ms.summary(), "ecog": ecog, **leads})
         return facts
 
 
@@ -150,6 +160,7 @@ def telemetry_rows(y: Block, step: Step, published_s: float, counts: tuple[int, 
         done.get("model", np.nan),
         published_s,
         *counts,
+        done.get("stem", np.nan),
     ]
     data = np.empty((len(y), len(row)))
     data[:] = row

@@ -53,7 +53,8 @@ def test_every_row_gets_both_leads(data: st.DataObject) -> None:
             at += size
     cut = data.draw(st.integers(0, count))
     for start, stop in ((0, cut), (cut, count)):
-        leads.aligned(rows(start, times[start:stop].tolist()))
+        both_s = leads.aligned(rows(start, times[start:stop].tolist()))
+        np.testing.assert_array_equal(both_s, np.maximum(available, published)[start:stop])
     physical, display = (times - published) * 1e3, (available - published) * 1e3
     for found, expected in ((leads.physical, physical), (leads.display, display)):
         assert found.count == count

@@ -175,7 +175,8 @@ def test_telemetry_has_a_row_per_prediction_in_the_order_of_events(live: Live) -
     column = {name: live_column for live_column, name in enumerate(TELEMETRY)}
     rows = telemetry.data
     assert len(rows) == sum(len(block) for block in live.predicted)
-    order = ["newest_sample_time", "arrival_time", "block_complete_time", "whisper_done_time", "model_done_time"]
+    order = [f"{what}_time" for what in ("newest_sample", "arrival", "block_complete")]
+    order += [f"{what}_done_time" for what in ("stem", "whisper", "model")]
     # float32 of recorded seconds rounds: compare with a tolerance of their spacing
     slack = np.spacing(np.float32(rows[:, column["published_time"]].max())) * 2
     for before, after in zip(order, [*order[1:], "published_time"], strict=True):

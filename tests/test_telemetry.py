@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from realtime.block import Block
 from realtime.lane import Step
 from realtime.latency import Histogram
-from realtime.telemetry import COUNTED_AT_ONCE, Latencies
+from realtime.telemetry import COUNTED_AT_ONCE, TELEMETRY, Latencies, Telemetry, telemetry_rows
 
 NO_SOUND = Block(np.zeros((0, 1), np.float32), np.zeros(0), 0)
 
@@ -66,3 +66,39 @@ def test_every_row_of_every_step_is_counted_once_whenever_somebody_looks(
         same(getattr(latencies, name), kept[name])
     for name in ("queue", "whisper", "model", "publish") if count else ():
         same(latencies.stages[name], kept[name])
+
+
+def rows_of(index: int, times: list[float]) -> Block:
+    return Block(np.zeros((len(times), 1)), np.array(times), index, {"bad": np.zeros((len(times), 1), np.bool_)})
+
+
+def test_how_long_a_pair_of_rows_waited_to_be_aligned() -> None:
+    telemetry = Telemetry()
+    assert telemetry.facts()["align"]["p50"] is None
+    telemetry.leads.predicted(rows_of(0, [1.0, 1.02, 1.04]), 1.10)
+    telemetry.leads.observed(rows_of(0, [1.0]), 1.05)  # before its prediction was out
+    telemetry.leads.observed(rows_of(1, [1.02]), 1.20)
+    telemetry.aligned(rows_of(0, [1.0, 1.02, 1.04]), 1.23)
+    same(telemetry.align_ms, [130.0, 30.0])
+
+
+def test_a_row_on_the_outlet_has_its_times_in_the_order_of_the_columns() -> None:
+    step = Step(NO_SOUND, 7, 1.0, 1.1, 1.2, {"stem": 1.3, "whisper": 1.4, "model": 1.5})
+    rows = telemetry_rows(rows_of(20, [1.0, 1.02]), step, 1.6, (1, 2, 3, 4))
+    for number, row in enumerate(rows):
+        found = dict(zip(TELEMETRY, row.tolist(), strict=True))
+        assert found == {
+            "row_index": 20 + number,
+            "newest_sample_index": 7,
+            "newest_sample_time": 1.0,
+            "arrival_time": 1.1,
+            "block_complete_time": 1.2,
+            "stem_done_time": 1.3,
+            "whisper_done_time": 1.4,
+            "model_done_time": 1.5,
+            "published_time": 1.6,
+            "sound_lost": 1,
+            "sound_skipped": 2,
+            "ecog_lost": 3,
+            "ecog_skipped": 4,
+        }
