@@ -74,7 +74,8 @@ def test_all_is_said_in_order_and_what_was_too_much_is_counted() -> None:
     assert terminal.inside.wait(PATIENCE_S)
     for number in range(1, WAITING + 11):
         speaker.event(warn(number))
-    speaker.event({"event": "settings"})
+    speaker.event({"event": "settings", "message": "not for the terminal"})
+    speaker.event({"event": "contamination", "contaminated": []})  # nothing new
     terminal.taking.set()
     speaker.close()
     assert terminal.lines[0] == "0"

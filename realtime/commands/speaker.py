@@ -18,11 +18,15 @@ SAID = (
     "silent",
     "resumed",
     "disconnected",
+    "clock_unknown",
     "skip",
     "failed",
     "nan",
     "warning",
     "took_over",
+    "contamination",
+    "contamination_failed",
+    "score_failed",
     "adaptation",
     "adaptation_failed",
     "state",
@@ -46,9 +50,10 @@ class Speaker:
 
     def event(self, event: Event) -> None:
         """From any thread, which never waits."""
-        if event["event"] in SAID:
+        message = with_message(event).get("message") if event["event"] in SAID else None
+        if message is not None:
             with self._lock:  # which nobody holds while he says something
-                self._waiting.append((next(self._numbers), str(with_message(event)["message"])))
+                self._waiting.append((next(self._numbers), str(message)))
             self._wake.set()
 
     def close(self) -> None:
