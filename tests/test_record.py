@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -143,30 +144,50 @@ def test_an_engines_outlets_are_recorded_by_its_name(outlet: Outlet, tmp_path: P
     result.close()
 
 
-@pytest.mark.parametrize("fault", ["killed", "disk full"])
-def test_a_recorder_that_ends_is_told_in_one_line(fault: str, outlet: Outlet, tmp_path: Path) -> None:
+def test_a_recorder_that_ends_is_told_in_one_line(outlet: Outlet, tmp_path: Path) -> None:
     """The file holds a whole beginning of what was sent, and sending never waited."""
     path = tmp_path / "killed.xdf"
     start_recording(path, [StreamQuery(name=outlet.spec.name)])
     push(outlet, 0)
     until(lambda: state(path).size_bytes > 4000, "the file does not grow")
     assert trouble(path) == ""
-    if fault == "disk full" and sys.platform == "linux":  # a quota on the file's size stands for a disk that is full
-        import resource
-
-        limit = path.stat().st_size + 1000
-        resource.prlimit(state(path).recorder_pid, resource.RLIMIT_FSIZE, (limit, limit))
-        for first in range(500, 5000, 500):
-            push(outlet, first)
-    else:
-        os.kill(state(path).recorder_pid, signal.SIGKILL)
+    os.kill(state(path).recorder_pid, signal.SIGKILL)
     until(lambda: not is_alive(state(path)), "nobody noticed")
     assert trouble(path) == "LabRecorder ended by itself: killed.xdf holds what came before; record to another file"
     recorded = load_recording(path).streams[outlet.spec.name].data[:, 0]
-    assert 0 < len(recorded) < 5000
+    assert 0 < len(recorded) <= 500
     np.testing.assert_array_equal(recorded, np.arange(len(recorded)))
     with pytest.raises(UserError, match=r"is not being recorded: LabRecorder ended by itself"):
         stop_recording(path)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="a quota on the file's size stands for a disk that is full")
+def test_a_disk_that_is_full_is_told_and_the_file_holds_what_came_before(outlet: Outlet, tmp_path: Path) -> None:
+    """Nothing more can be written: the recorder lives on, the operator is told, at the end as well."""
+    import resource
+
+    path = tmp_path / "full.xdf"
+    start_recording(path, [StreamQuery(name=outlet.spec.name)])
+    push(outlet, 0)
+    until(lambda: state(path).size_bytes > 4000, "the file does not grow")
+    limit = path.stat().st_size + 20_000
+    resource.prlimit(state(path).recorder_pid, resource.RLIMIT_FSIZE, (limit, limit))
+    sent = itertools.count(500, 500)
+
+    def is_told() -> bool:
+        push(outlet, next(sent))
+        time.sleep(0.5)
+        return "the recording has not grown for" in trouble(path)
+
+    until(is_told, "nobody noticed")
+    assert is_alive(state(path)), "LabRecorder goes on"
+    with pytest.raises(UserError, match=r"could not be written to its end, its disk is probably full"):
+        stop_recording(path)
+    assert path.stat().st_size == limit
+    recorded = load_recording(path).streams[outlet.spec.name].data[:, 0]
+    assert 500 <= len(recorded) < next(sent)
+    np.testing.assert_array_equal(recorded, np.arange(len(recorded)))
 
 
 def test_what_cannot_be_recorded_is_one_line(outlet: Outlet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,13 +132,23 @@ def keep(path: Path, engine: str, queries: Sequence[StreamQuery], stop: threadin
 
 
 def _finish(path: Path, recorder: Recorder, status: Status) -> int:
+    before = recorder.size_bytes
     try:
         recorder.stop()
+        _require_end(path, recorder.size_bytes - before)
     except UserError as error:
         write_status(path, replace(status, state="failed", message=str(error)))
         return 1
     write_status(path, replace(status, state="finished", size_bytes=recorder.size_bytes, message=""))
     return 0
+
+
+def _require_end(path: Path, written: int) -> None:
+    """LabRecorder ends well even where nothing could be written any more. Every stream's end takes some bytes."""
+    if written <= 0:
+        raise UserError(
+            f"{path.name} could not be written to its end, its disk is probably full: it holds what came before"
+        )
 
 
 def main(arguments: Sequence[str]) -> int:

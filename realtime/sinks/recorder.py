@@ -48,6 +48,7 @@ class Recorder:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            restore_signals=False,  # a quota on the file's size is then met as a full disk is, and does not end it
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
