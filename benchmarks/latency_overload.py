@@ -119,7 +119,7 @@ def _refuse_unused(options: argparse.Namespace) -> None:
             raise UserError(f"--{name.replace('_', '-')} has no use with --overload: leave one of them out")
     for name, field in SWEPT.items():
         if len(getattr(options, name) or ()) > 1:
-            raise UserError(f"--overload searches for one {field}: give --{name} one value")
+            raise UserError(f"--overload searches for one {field}: give --{name.replace('_', '-')} one value")
 
 
 def _start(options: argparse.Namespace) -> Case:
