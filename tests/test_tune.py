@@ -80,7 +80,7 @@ def test_tune_measures_on_the_device_that_the_engine_takes(
     tried: list[Case] = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: there)
     monkeypatch.setattr("realtime.commands.tune.require_possible", lambda *_, **__: None)
-    monkeypatch.setattr("realtime.commands.tune.trial", lambda *_: lambda case: not tried.append(case))
+    monkeypatch.setattr("realtime.commands.tune.trial", lambda *_: lambda case: tried.append(case) or True)  # type: ignore[func-returns-value]
     source = tmp_path / "rig.toml"
     source.write_text(f'{RIG}device = "{device}"\n')
     assert main(["tune", str(source), "--out", str(tmp_path / "tuned.toml")]) == 0

@@ -267,7 +267,7 @@ def _latency(recording: Recording, engine: str, horizon_s: float) -> dict[str, A
     telemetry = recording.streams.get(f"{engine}.telemetry")
     if telemetry is None or not len(telemetry.data):
         return None
-    column = dict(zip(telemetry.spec.channels, telemetry.data.T, strict=True))
+    column = {name: telemetry.data[:, i] for i, name in enumerate(telemetry.spec.channels)}
     newest, arrival, published = (column[f"{what}_time"] for what in ("newest_sample", "arrival", "published"))
     parts = {
         "sound_to_prediction": published - newest,
