@@ -21,6 +21,7 @@ from encoders.ridge import LaggedRidge, fit_ridge
 from encoders.training import (
     FitConfig,
     FitResult,
+    bounded,
     learn_lstm,
     refit_lstm,
     score,
@@ -48,6 +49,11 @@ def fit_together(patients: Mapping[str, Patient], config: FitConfig, tell: Calla
 
     Raises UserError, with the name, where one's recording is too short, ValueError where embeddings differ in width.
     """
+    with bounded(config.threads):
+        return _fit_together(patients, config, tell)
+
+
+def _fit_together(patients: Mapping[str, Patient], config: FitConfig, tell: Callable[[float], None]) -> Together:
     widths = {s.embeddings.shape[1] for segments in patients.values() for s in segments}
     if len(widths) != 1:
         raise ValueError(f"the patients' embeddings have {sorted(widths)} channels, expected one width for all")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -95,12 +96,19 @@ def fit(segments: Sequence[Aligned], config: FitConfig, progress: Progress | Non
     progress(what, share done) is told now and then. Raises UserError when the recording is too short.
     """
     tell = progress or (lambda _what, _share: None)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
-    try:
+    with bounded(config.threads):
         return _fit(segments, config, tell)
+
+
+@contextmanager
+def bounded(threads: int) -> Iterator[None]:
+    """So many threads for torch, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 def _fit(segments: Sequence[Aligned], config: FitConfig, tell: Progress) -> FitResult:

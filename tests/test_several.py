@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from encoders import several
 from encoders.aligned import Aligned
 from encoders.lstm_attention import LstmAttentionStage
 from encoders.model_file import ModelHeader, load_model, save_model
@@ -81,3 +83,12 @@ def test_other_embeddings_are_refused() -> None:
     one = recording(1200, 0, gated=False)
     with pytest.raises(ValueError, match="one width"):
         fit_together({"a": [one], "b": [replace(one, embeddings=one.embeddings[:, :4])]}, QUICK, lambda _: None)
+
+
+def test_it_takes_the_threads_it_is_given_and_gives_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    before = torch.get_num_threads()
+    monkeypatch.setattr(several, "_fit_together", lambda *_: seen.append(torch.get_num_threads()))
+    fit_together({}, replace(QUICK, threads=before + 1), lambda _: None)
+    assert seen == [before + 1]
+    assert torch.get_num_threads() == before
