@@ -54,11 +54,14 @@ def run_stall(case: Case, stall_s: float, warm_up_s: float, random_weights: bool
 
 
 def normal_again(arrived_s: Times, latency_ms: Times, begun_s: float, ended_s: float) -> float:
-    """The first arrival after ended_s from which on, for a second, no latency is above the largest before begun_s.
+    """The first arrival after ended_s from which on, for a second, latency is no higher than before begun_s.
+
+    That is, than the largest then, or than twice the median, for a few seconds before may have been lucky ones.
 
     arrived_s, latency_ms: (rows,), in order of arrival. Raises UserError where that does not come.
     """
-    limit_ms = latency_ms[arrived_s < begun_s].max()
+    before_ms = latency_ms[arrived_s < begun_s]
+    limit_ms = max(before_ms.max(), 2 * np.median(before_ms))
     late = np.flatnonzero((arrived_s >= ended_s) & (latency_ms > limit_ms))
     for first in np.flatnonzero((arrived_s >= ended_s) & (latency_ms <= limit_ms)):
         after = late[late > first]
