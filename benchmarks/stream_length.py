@@ -27,6 +27,7 @@ from realtime.commands.console import machine_facts, say
 from realtime.commands.options import file_to_write
 from realtime.commands.wiring import embedding_of, sound_lane
 from realtime.config import WhisperTable
+from realtime.stage import Chain
 
 RATE_HZ = 16000.0
 YOUNG_S, OLD_S = 30.0, 600.0
@@ -36,18 +37,9 @@ CASES = (("base", 3, 100.0, 0.0), ("base", 3, 40.0, 60.0), ("tiny.en", 2, 100.0,
 
 def measure(model: str, layer: int, block_ms: float, delay_ms: float) -> dict[str, Any]:
     """Milliseconds of a step of either age, over two swaps, and the old one's median as a share of the young one's."""
-    table = WhisperTable(model=model, layer=layer, block_ms=block_ms, delay_ms=delay_ms)
-    chain = sound_lane(Spec("sound", RATE_HZ, ("heard",)), "heard", embedding_of(table))
-    whisper = next(stage for stage in chain.stages if isinstance(stage, CausalWhisper))
-    period_s = (whisper.epoch - whisper.history) * FRAME_S
+    chain, period_s = lane(model, layer, block_ms, delay_ms)
     block = round(block_ms / 1e3 * RATE_HZ)
     age_s = period_s * np.ceil((OLD_S - YOUNG_S) / period_s)
-    sound = speech().reshape(-1, 1)
-
-    def heard(first: int, rows: int = block) -> Block:
-        places = np.arange(first, first + rows) % len(sound)
-        return regular(sound[places], RATE_HZ, first / RATE_HZ, first)
-
     begins = {"young": _blocks(YOUNG_S, block_ms) * block, "old": _blocks(YOUNG_S + age_s, block_ms) * block}
     states = {}
     for name, begin in begins.items():
@@ -58,13 +50,27 @@ def measure(model: str, layer: int, block_ms: float, delay_ms: float) -> dict[st
     took_ms: dict[str, list[float]] = {name: [] for name in states}
     for turn in range(_blocks(2 * period_s, block_ms)):
         for name in sorted(states, reverse=bool(turn % 2)):
-            x = heard(begins[name] + turn * block)
+            x = heard(begins[name] + turn * block, block)
             began = time.perf_counter()
             _, states[name] = chain.step(x, states[name])
             took_ms[name].append(1e3 * (time.perf_counter() - began))
     figures = {f"{name}_ms": distribution(np.array(ms)) for name, ms in took_ms.items()}
     ratio = float(np.median(took_ms["old"]) / np.median(took_ms["young"]))
     return {"model": model, "layer": layer, "block_ms": block_ms, "delay_ms": delay_ms, **figures, "ratio": ratio}
+
+
+def lane(model: str, layer: int, block_ms: float, delay_ms: float) -> tuple[Chain, float]:
+    """The sound lane up to Whisper, and seconds from one swap of its caches to the next."""
+    table = WhisperTable(model=model, layer=layer, block_ms=block_ms, delay_ms=delay_ms)
+    chain = sound_lane(Spec("sound", RATE_HZ, ("heard",)), "heard", embedding_of(table))
+    whisper = next(stage for stage in chain.stages if isinstance(stage, CausalWhisper))
+    return chain, (whisper.epoch - whisper.history) * FRAME_S
+
+
+def heard(first: int, rows: int) -> Block:
+    """Samples of a stream of speech without end, (rows, 1)."""
+    sound = speech().reshape(-1, 1)
+    return regular(sound[np.arange(first, first + rows) % len(sound)], RATE_HZ, first / RATE_HZ, first)
 
 
 def _blocks(seconds: float, block_ms: float) -> int:
