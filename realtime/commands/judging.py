@@ -82,7 +82,7 @@ class Judgement:
 
 
 def horizons(material: Material, config: FitConfig) -> HorizonCurve:
-    """r against horizon, on the last quarter of the recordings."""
+    """r against horizon, on the last quarter of what was heard."""
     spans = material.spans(0.0)
     with working("r against horizon"):
         now = [aligned(span, [0.0], material.row_rate_hz) for span in spans]
