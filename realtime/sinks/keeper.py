@@ -37,16 +37,18 @@ class Watch:
     def __init__(self, now_s: float):
         self._size, self._grew_s = 0, now_s
         self._first: tuple[float, int] | None = None
+        self.stands_still = False
 
     def check(self, size: int, free: int, now_s: float) -> str:
         """size, free: bytes of the file and of its disk."""
         if size > self._size:
             self._size, self._grew_s = size, now_s
             self._first = self._first or (now_s, size)
-        if now_s - self._grew_s > STALL_S:
+        self.stands_still = now_s - self._grew_s > STALL_S
+        if self.stands_still:
             return (
-                f"the recording has not grown for {now_s - self._grew_s:.0f} s ({free / 1e6:.0f} MB free): "
-                "make room on its disk, or record to another one"
+                f"the recording has not grown for {now_s - self._grew_s:.0f} s ({free / 1e6:.0f} MB free): record to "
+                "another file, on a disk with room; LabRecorder writes no more into one that a full disk refused"
             )
         minutes = self._minutes_left(size, free, now_s)
         if free < LEAST_FREE or minutes < LEAST_MINUTES:
@@ -125,17 +127,17 @@ def keep(path: Path, engine: str, queries: Sequence[StreamQuery], stop: threadin
         status = replace(status, size_bytes=size, free_bytes=free, message=message)
         write_status(path, status)
         if stop.wait(BEAT_S):
-            return _finish(path, recorder, status)
+            return _finish(path, recorder, status, watch)
     message = f"LabRecorder ended by itself: {path.name} holds what came before; record to another file"
     write_status(path, replace(status, state="failed", message=message, size_bytes=recorder.size_bytes))
     return 1
 
 
-def _finish(path: Path, recorder: Recorder, status: Status) -> int:
+def _finish(path: Path, recorder: Recorder, status: Status, watch: Watch) -> int:
     before = recorder.size_bytes
     try:
         recorder.stop()
-        _require_end(path, recorder.size_bytes - before)
+        _require_end(path, recorder.size_bytes - before, watch.stands_still)
     except UserError as error:
         write_status(path, replace(status, state="failed", message=str(error)))
         return 1
@@ -143,9 +145,9 @@ def _finish(path: Path, recorder: Recorder, status: Status) -> int:
     return 0
 
 
-def _require_end(path: Path, written: int) -> None:
+def _require_end(path: Path, written: int, stood_still: bool) -> None:
     """LabRecorder ends well even where nothing could be written any more. Every stream's end takes some bytes."""
-    if written <= 0:
+    if written <= 0 or stood_still:
         raise UserError(
             f"{path.name} could not be written to its end, its disk is probably full: it holds what came before"
         )
