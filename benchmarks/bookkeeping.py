@@ -39,7 +39,7 @@ WARM_UP_S = 11.0  # the history of 10 s is full
 def measure(model: str, layer: int, block_ms: float, seconds: float) -> dict[str, Any]:
     """Milliseconds of processor time for each step, for what is noted and for what is sent of it."""
     spec = Spec("sound", RATE_HZ, ("heard",))
-    embedding = embedding_of(WhisperTable(model=model, layer=layer, block_ms=block_ms))
+    embedding = embedding_of(WhisperTable(model=model, layer=layer, block_ms=block_ms, delay_ms=0))
     ridge = random_ridge(embedding.width, ELECTRODES)
     chain = sound_lane(spec, "heard", embedding, ridge)
     sound = regular(np.resize(speech(), (round((WARM_UP_S + seconds) * RATE_HZ), 1)), RATE_HZ)

@@ -60,7 +60,7 @@ def whisper_contenders(
 
 def _ours(loaded: LoadedWhisper, layer: int) -> Run:
     """The stage that the engine runs, one second a repetition, once its history is full."""
-    settings = StreamingSettings(layer, HOP_MS)
+    settings = StreamingSettings(layer, HOP_MS, delay_ms=0.0)
     chain = whisper_stages(streaming_encoder(loaded.model, settings, "cpu"), settings)
     hop = round(HOP_MS * SOUND_HZ / 1e3)
     stream = regular(np.resize(speech(), round(300 * SOUND_HZ))[:, None], SOUND_HZ)

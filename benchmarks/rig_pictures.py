@@ -45,6 +45,8 @@ exclude = ["AUX1", "TRIG"]
 [whisper]
 model = "tiny.en"
 layer = 2
+block_ms = 100
+delay_ms = 0
 [model]
 {model}
 [engine]

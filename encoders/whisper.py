@@ -45,9 +45,9 @@ class StreamingSettings:
     """
 
     layer: int
-    block_ms: float = 100.0
+    block_ms: float = 40.0
     history_s: float = 10.0
-    delay_ms: float = 0.0
+    delay_ms: float = 60.0
     mode: str = "cached"
     dtype: str = "float32"
     floor_start: float = 1.0

@@ -77,8 +77,8 @@ class WhisperTable(Table):
     file: Path | None = None
     layer: int = Field(3, ge=1)
     mode: Literal["cached", "window"] = "cached"
-    block_ms: float = Field(100.0, gt=0)
-    delay_ms: float = Field(0.0, ge=0)
+    block_ms: float = Field(40.0, gt=0)
+    delay_ms: float = Field(60.0, ge=0)
     history_s: float = Field(10.0, gt=0)
     silence_ms: float = Field(2000.0, ge=0)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -11,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from benchmarks.latency_case import Case
+from encoders.whisper import StreamingSettings
+from realtime.commands.demo_session import DemoSettings
 from realtime.commands.engine_process import _with_options
-from realtime.config import Config, checked, load_config
+from realtime.config import Config, WhisperTable, checked, load_config
 from realtime.errors import UserError
 
 LIVE = Path(__file__).parent.parent / "configs" / "live.toml"
@@ -64,6 +67,16 @@ def test_the_example_is_valid_and_shows_every_key_with_its_default(tmp_path: Pat
         field = TABLES[table].model_fields[key]  # type: ignore[union-attr]
         if key not in NO_DEFAULT or (table == "engine" and key != "cores"):
             assert getattr(getattr(all_on, table), key) == field.default, f"[{table}] {key} is another default"
+
+
+def test_a_stream_has_one_default_setting_and_figures_name_theirs() -> None:
+    """What docs/latency.md and the demo's pictures show is of 100 + 0 ms, whatever the default is."""
+    table, settings_ = WhisperTable(), StreamingSettings(WhisperTable().layer)
+    shared = {"layer", "block_ms", "delay_ms", "history_s", "silence_ms", "mode", "dtype"}
+    assert table.model_dump(include=shared) == {name: getattr(settings_, name) for name in shared}
+    assert (table.block_ms, table.delay_ms) == (40.0, 60.0)
+    for shown in (DemoSettings(), Case()):
+        assert (shown.block_ms, shown.delay_ms) == (100.0, 0.0)
 
 
 def test_files_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:

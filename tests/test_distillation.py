@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ from encoders.weights import LoadedWhisper, file_sha256, load_whisper, untrained
 from encoders.whisper import CausalWhisper, Encoder, StreamingSettings, offline_embedding, whisper_stages
 from realtime.block import regular
 from realtime.cli import main
+from realtime.commands import distill
 from realtime.errors import UserError
 from tests.tiny_whisper import TOLERANCE_SD, in_sd, stem_block, tiny_whisper
 
@@ -324,6 +327,20 @@ def test_the_command_stops_resumes_and_its_student_loads(
     ]
     assert changed
     assert all(name.startswith("encoder.blocks.0.") for name in changed)
+
+
+@pytest.mark.parametrize(
+    ("words", "pairs"),
+    [
+        ([], ((2, 3),)),
+        (["--block-ms", "100", "20"], ((5, 0), (1, 0))),
+        (["--block-ms", "100", "--delay-ms", "40"], ((5, 2),)),
+    ],
+)
+def test_a_student_is_of_the_default_stream_or_of_what_is_asked(words: list[str], pairs: tuple[Any, ...]) -> None:
+    parser = argparse.ArgumentParser()
+    distill.add_arguments(parser)
+    assert distill._settings(parser.parse_args(["--audio", "a", "--out", "b", *words])).pairs == pairs
 
 
 @pytest.mark.parametrize(

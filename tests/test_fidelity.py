@@ -70,7 +70,7 @@ def near_a_swap(chain: Chain, frames: int, shifts: Sequence[int]) -> npt.NDArray
 
 @pytest.fixture(scope="module")
 def tiny() -> Chain:
-    return whisper_stages(Encoder(load_whisper("tiny.en").model, 2), StreamingSettings(layer=2, block_ms=100))
+    return whisper_stages(Encoder(load_whisper("tiny.en").model, 2), StreamingSettings(2, 100, delay_ms=0))
 
 
 def mean_r(one: Floats, other: Floats) -> float:
@@ -223,7 +223,7 @@ def base() -> whisper.model.Whisper:
 
 @pytest.fixture(scope="module")
 def base_chain(base: whisper.model.Whisper) -> Chain:
-    return whisper_stages(Encoder(base, 3), StreamingSettings(layer=3, block_ms=100))
+    return whisper_stages(Encoder(base, 3), StreamingSettings(3, 100, delay_ms=0))
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from encoders.distillation_data import read_speech
 from encoders.encoder import FRAME_S
 from encoders.student import load_checkpoint, save_checkpoint, write_student
 from encoders.weights import LoadedWhisper, file_sha256, load_whisper
-from encoders.whisper import pick_device
+from encoders.whisper import StreamingSettings, pick_device
 from realtime.commands.console import say, working
 from realtime.commands.options import file_to_write
 from realtime.errors import UserError
@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--whisper", default="base", help="the teacher (default: base)")
     parser.add_argument("--file", type=Path, help="weights of the teacher, where it is not to be downloaded")
     parser.add_argument("--layer", type=int, default=3, help="train blocks 1 to this one (default: 3)")
-    parser.add_argument("--block-ms", type=float, nargs="+", default=[100.0], help="block sizes (default: 100)")
-    parser.add_argument("--delay-ms", type=float, nargs="+", help="commit delay of each block size (default: 0)")
+    parser.add_argument("--block-ms", type=float, nargs="+", help="block sizes (default: 40 with a delay of 60)")
+    parser.add_argument("--delay-ms", type=float, nargs="+", help="commit delay of each block size given (default: 0)")
     parser.add_argument("--history-s", type=float, default=10.0, help="how far back a frame attends (default: 10)")
     parser.add_argument(
         "--silence-ms",
@@ -80,19 +80,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> DistillSettings:
-    delays = options.delay_ms or [0.0] * len(options.block_ms)
-    if len(delays) != len(options.block_ms):
+    usual = StreamingSettings(options.layer)
+    blocks = options.block_ms or [usual.block_ms]
+    delays = options.delay_ms or ([0.0] * len(blocks) if options.block_ms else [usual.delay_ms])
+    if len(delays) != len(blocks):
         raise UserError(
-            f"--delay-ms has {len(delays)} value(s) and --block-ms {len(options.block_ms)}: give each block its delay"
+            f"--delay-ms has {len(delays)} value(s) and --block-ms {len(blocks)}: give each block its delay"
         )
     if options.epochs < 1 or options.patience < 1 or not 0 < options.rate < 1 or options.threads < 1:
         raise UserError("--epochs, --patience and --threads must be at least 1, and --rate between 0 and 1")
     if not 0 < options.mix <= 1:
         raise UserError(f"--mix: found {options.mix:g}, expected a share above 0 and at most 1")
     history = _frames("--history-s", 1e3 * options.history_s)
-    pairs = [
-        (_frames("--block-ms", b), _frames("--delay-ms", d)) for b, d in zip(options.block_ms, delays, strict=True)
-    ]
+    pairs = [(_frames("--block-ms", b), _frames("--delay-ms", d)) for b, d in zip(blocks, delays, strict=True)]
     for block, delay in pairs:
         _check_pair(block, delay, history)
     return DistillSettings(
