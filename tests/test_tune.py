@@ -111,11 +111,11 @@ def test_a_stall_is_over_when_latency_has_been_normal_for_a_second() -> None:
     latency[20] = 7.0  # the largest before
     held = (arrived >= 4.0) & (arrived < 6.0)
     latency[(arrived >= 6.0) & (arrived < 6.55)] = 900.0
-    latency[70] = 8.0  # once more, less than a second later
+    latency[70] = 12.0  # once more, less than a second later
     arrived, latency = arrived[~held], latency[~held]
     assert normal_again(arrived, latency, 4.0, 5.95) == pytest.approx(7.1)
-    latency[latency == 8.0] = 7.0
+    latency[latency == 12.0] = 10.0  # twice the median before
     assert normal_again(arrived, latency, 4.0, 5.95) == pytest.approx(6.6)
-    latency[-34::5] = 9.0  # twice a second to the end
+    latency[-34::5] = 11.0  # twice a second to the end
     with pytest.raises(UserError, match="did not return"):
         normal_again(arrived, latency, 4.0, 6.65)
