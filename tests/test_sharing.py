@@ -1,4 +1,4 @@
-"""What sharing gains, as the benchmark measures it, on made-up sound. Its figures are in docs/fitting.md."""
+"""What sharing gains, as the benchmark measures it, on made-up sound. Its figures are in docs/models.md."""
 
 from __future__ import annotations
 
@@ -85,4 +85,4 @@ def test_it_runs_and_pairs_groups_of_the_same_patients(
         assert low <= mean <= high
         assert row["together, LSTM kept"] == row["fits"] == 2 * row["group"]
     driven = [row["ridge"] for row in content["rows"] if row["electrodes"] == "driven"]
-    assert min(driven) > 0.3, "the embedding holds the layers"
+    assert min(driven) > 0.2, "the embedding holds the layers"
