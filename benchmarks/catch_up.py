@@ -8,21 +8,16 @@ does meets both; through two swaps of Whisper's caches, once the history is full
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.latency_figures import distribution
-from benchmarks.stream_length import CASES, RATE_HZ, heard, lane
+from benchmarks.stream_length import RATE_HZ, each_case, heard, lane
 from realtime.block import Floats, concat
-from realtime.commands.console import machine_facts, say
-from realtime.commands.options import file_to_write
 
 BLOCKS = 10
 WARM_S = 15.0  # by then 10 s of history are full
@@ -62,23 +57,12 @@ def measure(model: str, layer: int, block_ms: float, delay_ms: float, blocks: in
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.catch_up", description=__doc__)
-    parser.add_argument("--json", type=file_to_write, metavar="FILE", help="write the figures")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    rows = []
-    for case in CASES:
-        rows.append(measure(*case))
-        row = rows[-1]
-        once_ms, each_ms = (row[f"{name}_ms"]["p50"] for name in ("at_once", "one_by_one"))
-        say(
-            f"{row['model']}/{row['layer']}, {row['block_ms']:g} + {row['delay_ms']:g} ms: {row['blocks']} blocks p50 "
-            f"{once_ms:.1f} ms at once, {each_ms:.1f} one by one, {row['ratio']:.2f} times"
-        )
-    if options.json:
-        content = {"rows": rows, "machine": machine_facts()}
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return 0
+    return each_case("catch_up", __doc__, measure, _line, arguments)
+
+
+def _line(row: dict[str, Any]) -> str:
+    once_ms, each_ms = (row[f"{name}_ms"]["p50"] for name in ("at_once", "one_by_one"))
+    return f"{row['blocks']} blocks p50 {once_ms:.1f} ms at once, {each_ms:.1f} one by one, {row['ratio']:.2f} times"
 
 
 if __name__ == "__main__":

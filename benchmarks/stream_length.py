@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,19 +78,31 @@ def _blocks(seconds: float, block_ms: float) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.stream_length", description=__doc__)
+    return each_case("stream_length", __doc__, measure, _line, arguments)
+
+
+def _line(row: dict[str, Any]) -> str:
+    young_ms, old_ms = (row[f"{age}_ms"]["p50"] for age in ("young", "old"))
+    return f"p50 {young_ms:.2f} ms after {YOUNG_S:g} s, {old_ms:.2f} after {OLD_S:g}, {row['ratio']:.3f} of it"
+
+
+def each_case(
+    name: str,
+    description: str | None,
+    measure_one: Callable[[str, int, float, float], dict[str, Any]],
+    line: Callable[[dict[str, Any]], str],
+    arguments: Sequence[str] | None,
+) -> int:
+    """The command of a benchmark of CASES: a line for each row that measure_one gives, and all of them as JSON."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     parser.add_argument("--json", type=file_to_write, metavar="FILE", help="write the figures")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     rows = []
     for case in CASES:
-        rows.append(measure(*case))
-        row = rows[-1]
-        name = f"{row['model']}/{row['layer']}, {row['block_ms']:g} + {row['delay_ms']:g} ms"
-        young_ms, old_ms = (row[f"{age}_ms"]["p50"] for age in ("young", "old"))
-        say(
-            f"{name}: p50 {young_ms:.2f} ms after {YOUNG_S:g} s, {old_ms:.2f} after {OLD_S:g}, {row['ratio']:.3f} of it"
-        )
+        row = measure_one(*case)
+        say(f"{row['model']}/{row['layer']}, {row['block_ms']:g} + {row['delay_ms']:g} ms: {line(row)}")
+        rows.append(row)
     if options.json:
         content = {"rows": rows, "machine": machine_facts()}
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
