@@ -81,3 +81,12 @@ def test_all_is_said_in_order_and_what_was_too_much_is_counted() -> None:
     assert terminal.lines[0] == "0"
     assert "10 messages are not shown" in terminal.lines[1]
     assert terminal.lines[2:] == [str(number) for number in range(11, WAITING + 11)]
+
+
+def test_what_was_said_right_before_the_end_is_shown() -> None:
+    for _ in range(200):
+        said = list[str]()
+        speaker = Speaker(said.append)
+        speaker.event({"event": "warning", "message": "the last words"})
+        speaker.close()
+        assert said == ["the last words"]

@@ -63,10 +63,11 @@ class Speaker:
         self._thread.join(END_S)
 
     def _run(self) -> None:
-        due = 0
-        while not self._ending:
+        due, ending = 0, False
+        while not ending:
             self._wake.wait()
             self._wake.clear()
+            ending = self._ending  # before the last look at what waits, so that no line is left
             while self._waiting:
                 number, line = self._waiting.popleft()
                 if number > due:
