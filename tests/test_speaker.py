@@ -83,10 +83,16 @@ def test_all_is_said_in_order_and_what_was_too_much_is_counted() -> None:
     assert terminal.lines[2:] == [str(number) for number in range(11, WAITING + 11)]
 
 
-def test_what_was_said_right_before_the_end_is_shown() -> None:
-    for _ in range(200):
-        said = list[str]()
-        speaker = Speaker(said.append)
-        speaker.event({"event": "warning", "message": "the last words"})
-        speaker.close()
-        assert said == ["the last words"]
+def test_what_was_said_right_before_the_end_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where its thread only begins once the end has been told."""
+    said, started = list[str](), list[threading.Thread]()
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread))
+    speaker = Speaker(said.append)
+    speaker.event({"event": "warning", "message": "the last words"})
+    monkeypatch.setattr(threading.Thread, "join", lambda *_: None)
+    speaker.close()
+    monkeypatch.undo()
+    start(started[0])
+    started[0].join(30.0)
+    assert said == ["the last words"]
