@@ -28,8 +28,10 @@ from rich.table import Table
 from benchmarks.phone_probe import (
     FRAME_SAMPLES,
     RATE_HZ,
+    SILENT,
     TEST,
     TRAIN,
+    Labels,
     PhoneProbe,
     Recovery,
     Speech,
@@ -50,8 +52,10 @@ from realtime.commands.console import machine_facts, say, working
 from realtime.errors import UserError
 from realtime.stage import Chain
 
+STRETCH = 100  # spoken frames, 2 s: neighbours are right or wrong together
 LOOK_AHEAD_MS = 12.5  # of the stem: what a frame needs past its end
 TIMED_S = 20.0  # with 10 s of history, one whole period of the caches' swaps
+TRIALS = 10
 NO_TAIL = ("20+0", "40+0", "100+0", "200+0", "500+0")
 SHORT_HISTORY = ("100+0@2", "40+60@2")
 TAIL = ("20+20", "20+40", "20+80", "40+60", "60+40", "80+20", "40+160", "100+100", "100+200")
@@ -60,16 +64,20 @@ ROWS = (*NO_TAIL, *SHORT_HISTORY, *TAIL, *WINDOW)
 FAST_ROWS = ("100+0", "40+60", "100+100")
 
 Row = dict[str, Any]
-NO_FIDELITY: Row = {"phone_accuracy": None, "linear_r": None, "cosine": None}
+NO_FIDELITY: Row = dict.fromkeys(("phone_accuracy", "of_offline", "of_offline_se", "linear_r", "cosine"))
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Offline embeddings of one layer, and the phone accuracy that they give."""
+    """Offline embeddings of one layer, and of each test trial's frames whether they give the phone that is spoken."""
 
     train: list[Floats]
     test: list[Floats]
-    phone_accuracy: float
+    right: list[Labels]
+
+    @property
+    def phone_accuracy(self) -> float:
+        return float(np.concatenate(self.right).mean())
 
 
 def parse_row(text: str, layer: int, dtype: str = "float32") -> StreamingSettings:
@@ -94,19 +102,47 @@ def embed(chain: Chain, sound: Floats) -> Floats:
 def reference(model: Any, layer: int, training: Sequence[Speech], testing: Sequence[Speech]) -> Reference:
     train = [offline_embedding(model, s.sound, [layer])[layer] for s in training]
     test = [offline_embedding(model, s.sound, [layer])[layer] for s in testing]
+    return Reference(train, test, _right(train, test, training, testing))
+
+
+def _right(
+    train: Sequence[Floats], test: Sequence[Floats], training: Sequence[Speech], testing: Sequence[Speech]
+) -> list[Labels]:
+    """Of each test trial's spoken frames, (spoken frames,): 1 where a probe of the training trials finds the phone."""
     probe = PhoneProbe(train, [s.labels for s in training])
-    return Reference(train, test, probe.accuracy(test, [s.labels for s in testing]))
+    return [
+        probe.right(e, s.labels)[s.labels[: len(e)] != SILENT].astype(np.int64)
+        for e, s in zip(test, testing, strict=True)
+    ]
 
 
 def fidelity(chain: Chain, offline: Reference, training: Sequence[Speech], testing: Sequence[Speech]) -> Row:
-    """phone_accuracy, linear_r and cosine of a chain against the offline reference."""
+    """phone_accuracy, of_offline, its standard error, linear_r and cosine of a chain against the offline reference."""
     train, test = [embed(chain, s.sound) for s in training], [embed(chain, s.sound) for s in testing]
-    probe = PhoneProbe(train, [s.labels for s in training])
+    right = _right(train, test, training, testing)
+    share, error = share_of(right, offline.right)
     return {
-        "phone_accuracy": probe.accuracy(test, [s.labels for s in testing]),
+        "phone_accuracy": float(np.concatenate(right).mean()),
+        "of_offline": share,
+        "of_offline_se": error,
         "linear_r": Recovery(offline.train, train).r(offline.test, test),
         "cosine": centred_cosine(offline.test, test),
     }
+
+
+def share_of(right: Sequence[Labels], of: Sequence[Labels]) -> tuple[float, float]:
+    """How many of the frames right in `of` are right, and its standard error: that of a ratio of sums over stretches of
+    STRETCH spoken frames, both sums of the same frames (Cochran 1977, Sampling Techniques, section 6.3)."""
+    pairs = [
+        (x[start : start + STRETCH].sum(), y[start : start + STRETCH].sum())
+        for x, y in zip(right, of, strict=True)
+        for start in range(0, min(len(x), len(y)), STRETCH)
+    ]
+    ours, theirs = np.array(pairs, np.float64).T
+    share = ours.sum() / theirs.sum()
+    missed = ours - share * theirs
+    error = np.sqrt(len(pairs) / (len(pairs) - 1) * np.sum(missed**2)) / theirs.sum()
+    return float(share), float(error)
 
 
 def timing(chain: Chain, settings: StreamingSettings, sound: Floats) -> Row:
@@ -144,7 +180,10 @@ def measure(
     if not options.random_weights:
         with working(f"{name}, layer {layer}: offline"):
             offline = reference(loaded.model, layer, training, testing)
-    whole = {"phone_accuracy": offline.phone_accuracy, "linear_r": 1.0, "cosine": 1.0} if offline else NO_FIDELITY
+    whole = NO_FIDELITY.copy()
+    if offline:
+        whole = {"phone_accuracy": offline.phone_accuracy, "of_offline": 1.0, "of_offline_se": 0.0}
+        whole |= {"linear_r": 1.0, "cosine": 1.0}
     common = {
         "device": options.device,
         "threads": torch.get_num_threads(),
@@ -201,17 +240,17 @@ def show(rows: Sequence[Row]) -> Table:
         "worst wait ms",
         "phone accuracy",
     ]
-    for name in [*columns, "of offline", "linear r", "cosine", "ms per s", "step p50 ms", "step p99 ms"]:
+    for name in [*columns, "of offline", "± SE", "linear r", "cosine", "ms per s", "step p50 ms", "step p99 ms"]:
         table.add_column(name, justify="left" if name in ("model", "mode") else "right")
     for row in rows:
         step = row["step_ms"] or {"p50": None, "p99": None}
-        share = row["phone_accuracy"] and row["phone_accuracy"] / row["offline_phone_accuracy"]
+        fidelity = (row["phone_accuracy"], row["of_offline"], row["of_offline_se"], row["linear_r"], row["cosine"])
         table.add_row(
             row["model"],
             str(row["layer"]),
             row["mode"],
             *(_text(row[name], "g") for name in ("block_ms", "delay_ms", "silence_ms", "history_s", "lag_ms")),
-            *(_text(value, ".3f") for value in (row["phone_accuracy"], share, row["linear_r"], row["cosine"])),
+            *(_text(value, ".3f") for value in fidelity),
             *(_text(value, ".1f") for value in (row["ms_per_s"], step["p50"], step["p99"])),
         )
     return table
@@ -219,6 +258,14 @@ def show(rows: Sequence[Row]) -> Table:
 
 def _text(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
+
+
+def _test_trial(text: str) -> int:
+    if not text.isdecimal() or int(text) not in set(range(TRIALS)) - set(TRAIN):
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected a trial from 0 to {TRIALS - 1} that trains no probe"
+        )
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -233,6 +280,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--eager", action="store_true", help="on CUDA each kernel by itself, no captured graph")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
     parser.add_argument("--student", type=Path, metavar="FILE", help="causal rows of a distilled student's weights")
+    parser.add_argument(
+        "--test-trials",
+        nargs="+",
+        type=_test_trial,
+        default=TEST,
+        metavar="N",
+        help=f"trials of the speech that are tested, not of {' '.join(map(str, TRAIN))}, which train the probe "
+        f"(default: {' '.join(map(str, TEST))}); a student must not have heard them",
+    )
     parser.add_argument("--random-weights", action="store_true", help="an untrained model: for time, not for fidelity")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--picture", type=Path, metavar="PNG", help="draw fidelity against wait and against cost")
@@ -264,13 +320,15 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     draw = _drawing() if options.picture else None
     torch.set_num_threads(options.threads)
     with working("aligning the speech"):
-        training, testing = ([], load_speech(TEST[:1])) if options.random_weights else map(load_speech, (TRAIN, TEST))
+        training, testing = (
+            ([], load_speech(TEST[:1])) if options.random_weights else map(load_speech, (TRAIN, options.test_trials))
+        )
     content = {
         "command": " ".join(["python -m benchmarks.fidelity", *arguments]),
         "machine": machine_facts(),
         "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "train_trials": TRAIN,
-        "test_trials": TEST,
+        "test_trials": options.test_trials,
     }
     rows: list[Row] = []
     for name in options.model:

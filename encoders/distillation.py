@@ -105,7 +105,7 @@ class Distiller:
         self._teacher = copy.deepcopy(encoder.blocks[: settings.layer]).to(self.device).requires_grad_(False)
         self.blocks = copy.deepcopy(self._teacher).requires_grad_(True)
         self._student = copy.deepcopy(self._teacher)
-        self.optimiser = torch.optim.AdamW(self.blocks.parameters(), settings.rate, BETAS, weight_decay=0.0)
+        self.optimiser = torch.optim.AdamW(self.blocks.parameters(), settings.rate, BETAS, weight_decay=0.0, fused=True)
         self.progress = Progress()
         self.windows = speech.windows * settings.epochs
         self._layouts: dict[tuple[int, Pair], Layout] = {}

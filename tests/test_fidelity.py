@@ -133,6 +133,31 @@ def test_recovery_is_blind_to_a_linear_map_and_falls_with_noise() -> None:
     assert abs(centred_cosine(offline[:1], offline[1:])) < 0.1
 
 
+def test_a_share_comes_with_the_error_that_repeated_speech_shows() -> None:
+    """1,000 tests of 40 stretches, each hard or easy for both: the shares scatter by what any one test says."""
+    rng = np.random.default_rng(5)
+
+    def test() -> tuple[list[npt.NDArray[np.int64]], list[npt.NDArray[np.int64]]]:
+        ease = rng.uniform(0.4, 1.0, (40, 1)).repeat(100, axis=1)
+        theirs = rng.uniform(size=ease.shape) < ease
+        ours = np.where(theirs, rng.uniform(size=ease.shape) < 0.8 + 0.2 * ease, rng.uniform(size=ease.shape) < 0.2)
+        halves = [np.split(x.reshape(-1).astype(np.int64), [1700]) for x in (ours, theirs)]
+        return halves[0], halves[1]
+
+    shares, errors = zip(*(fidelity.share_of(*test()) for _ in range(1000)), strict=True)
+    assert np.mean(errors) == pytest.approx(np.std(shares), rel=0.1)
+    ours, theirs = test()
+    assert fidelity.share_of(ours, theirs)[0] == sum(x.sum() for x in ours) / sum(x.sum() for x in theirs)
+    assert fidelity.share_of(theirs, theirs) == (1.0, 0.0)
+
+
+def test_what_trains_the_probe_is_not_tested(capsys: pytest.CaptureFixture[str]) -> None:
+    for trial in ("3", "10", "-1", "one"):
+        with pytest.raises(SystemExit):
+            fidelity.main(["--test-trials", "7", trial])
+        assert "expected a trial from 0 to 9 that trains no probe" in capsys.readouterr().err
+
+
 def test_rows_are_read_or_refused() -> None:
     assert fidelity.parse_row("40+60", 3) == StreamingSettings(3, 40.0, 10.0, 60.0, "cached")
     assert fidelity.parse_row("window:100+0@2.5", 2) == StreamingSettings(2, 100.0, 2.5, 0.0, "window")
@@ -159,11 +184,14 @@ def test_the_benchmark_writes_every_row(tmp_path: Path, monkeypatch: pytest.Monk
     assert content["command"].endswith(str(picture))
     offline, plain, tail = content["rows"]
     names = "model layer mode block_ms history_s delay_ms silence_ms lag_ms device threads dtype random_weights student"
-    figures = "graph phone_accuracy offline_phone_accuracy linear_r cosine ms_per_s step_ms"
+    figures = "graph phone_accuracy offline_phone_accuracy of_offline of_offline_se linear_r cosine ms_per_s step_ms"
     for row in (offline, plain, tail):
         assert set(row) == set(f"{names} {figures}".split())
     assert offline["mode"] == "offline"
     assert offline["phone_accuracy"] == plain["offline_phone_accuracy"]
+    assert (offline["of_offline"], offline["of_offline_se"]) == (1.0, 0.0)
+    assert tail["of_offline"] == pytest.approx(tail["phone_accuracy"] / tail["offline_phone_accuracy"])
+    assert content["test_trials"] == list(TEST)
     assert (plain["lag_ms"], tail["lag_ms"], tail["history_s"], tail["student"]) == (112.5, 112.5, 1.0, None)
     assert 0 < tail["step_ms"]["p50"] <= tail["step_ms"]["p99"]
     assert tail["ms_per_s"] >= 12.5 * tail["step_ms"]["p50"]  # 25 steps a second, half of them at least the median
@@ -206,7 +234,7 @@ def test_random_weights_give_times_alone_and_the_graph_is_told(
     offline, row = json.loads(file.read_text())["rows"]
     assert (offline["graph"], row["graph"]) == (False, not words)
     assert row["step_ms"]["p50"] > 0
-    for name in ("phone_accuracy", "offline_phone_accuracy", "linear_r", "cosine"):
+    for name in ("phone_accuracy", "offline_phone_accuracy", "of_offline", "of_offline_se", "linear_r", "cosine"):
         assert row[name] is None
     assert fidelity.main(["--random-weights", "--picture", "a.png"]) == 2
 
