@@ -43,7 +43,8 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class Case:
     """What is measured. load: None, or a competing program: `core` burns one core, `disk` writes and flushes, `monitor`
-    is the engine's own window, 24 traces and every panel at 1600 x 1000, drawn into memory. eager: no CUDA graph."""
+    is the engine's own window, 24 traces and every panel at 1600 x 1000, drawn into memory. eager: no CUDA graph.
+    weights: a file, such as a student's; None: those published."""
 
     model: str = "base"
     layer: int = 3
@@ -57,10 +58,14 @@ class Case:
     history_s: float = 10.0
     delay_ms: float = 0.0
     eager: bool = False
+    dtype: str = "float32"
+    silence_ms: float = 2000.0
+    weights: Path | None = None
 
     def __str__(self) -> str:
         load = f", {self.load} busy" if self.load else ""
         how = " eager" if self.eager else ""
+        how += f" {self.dtype}" if self.dtype != "float32" else ""
         delay = f" + {self.delay_ms:g}" if self.delay_ms else ""
         return (
             f"{self.model}/{self.layer} {self.mode} {self.block_ms:g}{delay} ms, "
@@ -69,7 +74,15 @@ class Case:
 
     @property
     def settings(self) -> StreamingSettings:
-        return StreamingSettings(self.layer, self.block_ms, self.history_s, self.delay_ms, self.mode)
+        return StreamingSettings(
+            self.layer,
+            self.block_ms,
+            self.history_s,
+            self.delay_ms,
+            self.mode,
+            self.dtype,
+            silence_ms=self.silence_ms,
+        )
 
 
 SWEPT = {  # option: field of Case
@@ -127,9 +140,9 @@ class Measured:
 
 def require_possible(case: Case, random_weights: bool) -> None:
     """Raise UserError, before anything is started, where no engine could run these settings."""
-    encoder = streaming_encoder(whisper_weights(case.model, random_weights).model, case.settings, pick_device("cpu"))
-    whisper_stages(encoder, case.settings)
-    pick_device(case.device)
+    device = pick_device(case.device)
+    loaded = whisper_weights(case.model, random_weights, case.weights)
+    whisper_stages(streaming_encoder(loaded.model, case.settings, device), case.settings)
 
 
 def run_case(
@@ -200,8 +213,8 @@ def _cpu_s(engine: Child) -> float | None:
 def write_files(folder: Path, case: Case, random_weights: bool) -> None:
     """Sound, model and configuration of a case."""
     np.save(folder / "sound.npy", speech())
-    whisper = whisper_weights(case.model, random_weights)
-    file = ""
+    whisper = whisper_weights(case.model, random_weights, case.weights)
+    file = f"file = {json.dumps(str(case.weights.resolve()))}\n" if case.weights else ""
     sha256 = whisper.sha256
     if random_weights:
         path = folder / "whisper.safetensors"
@@ -256,8 +269,8 @@ def random_ridge(width: int, electrodes: int) -> LaggedRidge:
 
 
 @cache
-def whisper_weights(name: str, random: bool) -> LoadedWhisper:
-    return untrained_whisper(name, 0) if random else load_whisper(name)
+def whisper_weights(name: str, random: bool, file: Path | None = None) -> LoadedWhisper:
+    return untrained_whisper(name, 0) if random else load_whisper(name, file)
 
 
 @cache

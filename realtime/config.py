@@ -187,7 +187,12 @@ def load_config(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
         raise UserError(f"configuration {path} is not valid TOML: {reason}; correct it there") from None
-    return _placed(checked(content, f"configuration {path}"), lambda file: path.parent / file.expanduser())
+    return placed_in(path.parent, checked(content, f"configuration {path}"))
+
+
+def placed_in(folder: Path, config: Config) -> Config:
+    """What a configuration means in a file of this folder: its file names are relative to it."""
+    return _placed(config, lambda file: folder / file.expanduser())
 
 
 def resolved(config: Config) -> Config:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
-from benchmarks.latency_case import Case
+from benchmarks.latency_case import Case, write_files
 from benchmarks.latency_overload import BLOCKS_MS, trial
 from benchmarks.latency_stall import normal_again
 from benchmarks.processes import TooSlow
+from encoders.model_file import load_model
+from encoders.weights import file_sha256, untrained_whisper
 from realtime.cli import main
 from realtime.config import load_config
 from realtime.errors import UserError
@@ -85,6 +90,34 @@ def test_tune_measures_on_the_device_that_the_engine_takes(
     source.write_text(f'{RIG}device = "{device}"\n')
     assert main(["tune", str(source), "--out", str(tmp_path / "tuned.toml")]) == 0
     assert {case.device for case in tried} == {measured}
+
+
+def test_tune_measures_the_whisper_that_the_rig_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A student's file, its dtype and its silence, as far as the model that the benchmark's engine loads."""
+    student = tmp_path / "student.safetensors"
+    other = untrained_whisper("tiny.en", 3).model
+    state = {name: tensor.half() for name, tensor in other.state_dict().items()}
+    save_file(state, student, {"dims": json.dumps(asdict(other.dims))})
+    tried: list[Case] = []
+    monkeypatch.setattr("realtime.commands.tune.trial", lambda *_: lambda case: tried.append(case) or True)  # type: ignore[func-returns-value]
+    source = tmp_path / "rig.toml"
+    source.write_text(f'{RIG}file = "student.safetensors"\ndtype = "bfloat16"\nsilence_ms = 500\n')
+    assert main(["tune", str(source), "--out", str(tmp_path / "tuned.toml")]) == 0
+    write_files(tmp_path, tried[0], random_weights=False)
+    measured = load_config(tmp_path / "rig.toml").whisper
+    assert measured.file == student
+    header = load_model(tmp_path / "model.safetensors")[1].whisper
+    assert (header["sha256"], header["dtype"], header["silence_ms"]) == (file_sha256(student), "bfloat16", 500.0)
+    assert load_config(tmp_path / "tuned.toml").whisper.file == student
+
+
+def test_tune_writes_no_rig_that_means_other_files(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    source, out = tmp_path / "rig.toml", tmp_path / "elsewhere" / "tuned.toml"
+    source.write_text(f'{RIG}file = "student.safetensors"\n')
+    assert main(["tune", str(source), "--out", str(out)]) == 2
+    assert "relative to its folder" in capsys.readouterr().err.splitlines()[-1]
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("words", [("--channels", "0"), ("--channels", "5000"), ("--rate", "-1"), ("--rate", "nan")])

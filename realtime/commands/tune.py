@@ -13,7 +13,7 @@ from benchmarks.latency_overload import Limit, smallest_block, trial
 from encoders.whisper import pick_device
 from realtime.commands.console import say
 from realtime.commands.options import file_to_write, seconds
-from realtime.config import Config, checked, load_config
+from realtime.config import Config, checked, load_config, placed_in, resolved
 from realtime.errors import UserError
 
 
@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
         )
     if options.out.exists():
         raise UserError(f"{str(options.out)!r} exists already and is not written over: choose another file name")
+    _require_same_files(options.config, config, options.out)
     case = _case(config, options)
     require_possible(case, random_weights=False)
     limit = smallest_block(case, trial(options.fast, options.seconds, False, []))
@@ -49,6 +50,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _require_same_files(source: Path, config: Config, out: Path) -> None:
+    there = placed_in(out.parent, checked(tomlkit.parse(source.read_text(encoding="utf-8")).unwrap(), str(source)))
+    if resolved(there) != resolved(config):
+        raise UserError(
+            f"{source} names files relative to its folder, which would be others in that of {out}: "
+            "write --out beside it, or give those files' whole paths"
+        )
+
+
 def _case(config: Config, options: argparse.Namespace) -> Case:
     table = config.whisper
     return Case(
@@ -59,6 +69,9 @@ def _case(config: Config, options: argparse.Namespace) -> Case:
         delay_ms=table.delay_ms,
         device=pick_device(table.device),
         eager=not table.graph,
+        dtype=table.dtype,
+        silence_ms=table.silence_ms,
+        weights=table.file,
         channels=options.channels,
         rate_hz=options.rate,
         threads=config.engine.threads,
