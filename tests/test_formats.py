@@ -257,6 +257,46 @@ def test_an_audio_channel_of_a_bids_set(tmp_path: Path) -> None:
     assert recording.warnings == ()
 
 
+def nwb_in_a_set(root: Path, ecog: np.ndarray, channels: tuple[str, ...] = CHANNELS) -> Path:
+    """The set that MNE-BIDS writes, its BrainVision files replaced by an NWB one that calls G 3 bad."""
+    write_wav(root / "stimuli" / "a.wav", SOUND_HZ, chirp(0.8, seed=1))
+    written = write_bids(root, ecog, RATE_HZ, CHANNELS, [(0.5, "a.wav")], bad=["LA2"])
+    path = write_nwb(written.with_suffix(".nwb"), ecog, RATE_HZ, channels, bad=["G 3"])
+    for ending in (".vhdr", ".vmrk", ".eeg"):
+        written.with_suffix(ending).unlink()
+    return path
+
+
+def test_the_tables_of_a_set_describe_its_nwb_file(tmp_path: Path, ecog: np.ndarray) -> None:
+    nwb_in_a_set(tmp_path, ecog)
+    (table,) = tmp_path.rglob("*_electrodes.tsv")
+    head, *lines = table.read_text(encoding="utf-8-sig").splitlines()
+    table.write_text("\n".join([f"{head}\tregion", f"{lines[0]}\tHG", *(f"{line}\tn/a" for line in lines[1:])]))
+    recording = load_recording(tmp_path)
+    heard, seen = picked(recording)
+    assert (seen.spec.name, seen.bad) == ("ecog", ("LA2", "G 3"))
+    assert seen.positions["G 3"] == pytest.approx((2.0, 4.0, -2.0))
+    assert seen.coordinates.endswith("mm")
+    assert seen.regions == {"LA1": "HG", "LA2": "STG"}
+    np.testing.assert_allclose(seen.data, ecog, rtol=1e-6)
+    at = round(0.5 * SOUND_HZ)
+    np.testing.assert_array_equal(np.asarray(heard.data)[at : at + round(0.8 * SOUND_HZ), 0], chirp(0.8, seed=1))
+    assert not np.asarray(heard.data)[:at].any()
+    assert float(np.asarray(heard.stamps[:1])[0]) == 0.25, "onsets count from the first row"
+    assert len(heard.data) == pytest.approx(SECONDS * SOUND_HZ, abs=SOUND_HZ / RATE_HZ + 1)
+    assert recording.markers == {"events": [(0.75, "word")]}
+    assert recording.warnings == ()
+
+
+def test_tables_of_other_electrodes_are_told_of(tmp_path: Path, ecog: np.ndarray) -> None:
+    path = nwb_in_a_set(tmp_path, ecog, ("A1", "A2", "A3"))
+    recording = load_recording(path)
+    (told,) = recording.warnings
+    assert "no electrode of the file is in channels.tsv" in told
+    assert recording.streams["ecog"].bad == ()
+    assert recording.streams["ecog"].coordinates == "coordinates of the NWB file, n/a"
+
+
 # --- NWB -----------------------------------------------------------------------------------------------
 
 

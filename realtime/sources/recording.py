@@ -70,19 +70,35 @@ def _load(path: Path) -> Recording:
     if kind in (".wav", ".npy"):
         return load_plain(path)
     if kind == ".nwb":
-        from realtime.sources.formats.nwb import load_nwb
+        return _with_sound_beside(_load_nwb(path), path)
+    if kind in (".edf", ".bdf", ".vhdr") and _is_bids(path):
+        from realtime.sources.formats.bids import load_bids
 
-        return _with_sound_beside(load_nwb(path), path)
+        return load_bids(path)
     if kind in (".edf", ".bdf", ".vhdr"):
-        from realtime.sources.formats.bids import is_bids, load_bids
         from realtime.sources.formats.edf import load_edf
 
-        return load_bids(path) if is_bids(path) else _with_sound_beside(load_edf(path), path)
+        return _with_sound_beside(load_edf(path), path)
     if kind not in ("", ".xdf", ".xdfz"):
         raise UserError(f"{str(path)!r} ends in {kind}, which is no format that is read: give a {FORMATS}")
     from realtime.sources.formats.xdf import load_xdf
 
     return load_xdf(path)
+
+
+def _is_bids(path: Path) -> bool:
+    """Whether a data file is part of a BIDS dataset, by its name."""
+    return path.name.startswith("sub-") and path.stem.endswith("_ieeg")
+
+
+def _load_nwb(path: Path) -> Recording:
+    if _is_bids(path):
+        from realtime.sources.formats.bids import load_bids
+
+        return load_bids(path)
+    from realtime.sources.formats.nwb import load_nwb
+
+    return load_nwb(path)
 
 
 def _load_folder(path: Path) -> Recording:

@@ -6,7 +6,9 @@ import csv
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from realtime.errors import UserError
 from realtime.montage import region_in
 from realtime.sources.formats.edf import markers_of, one_line, opened, streams_of, told
 from realtime.sources.formats.plain import load_file
-from realtime.sources.recorded import Position, RecordedStream, Recording
+from realtime.sources.recorded import Marker, Position, RecordedStream, Recording
 from realtime.sources.samples import RegularStamps, placed
 
 try:
@@ -28,11 +30,6 @@ NEURAL = ("ecog", "seeg", "dbs", "eeg")  # as MNE calls channel types
 VOLTS = ("V", "mV", "uV", "µV", "μV", "nV", "n/a", "")  # as BIDS spells them, or not at all
 TO_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
 Row = Mapping[str, str]
-
-
-def is_bids(path: Path) -> bool:
-    """Whether a data file is part of a BIDS dataset, by its name."""
-    return path.name.startswith("sub-") and path.stem.endswith("_ieeg")
 
 
 def only_recording(folder: Path) -> Path:
@@ -49,37 +46,114 @@ def only_recording(folder: Path) -> Path:
     raise UserError(f"BIDS folder {str(folder)!r} holds {len(found)} recordings; {what}")
 
 
+@dataclass(frozen=True)
+class _Beside:
+    """What the tables beside a data file say. where: its BIDSPath. electrodes: the names in electrodes.tsv, with
+    positions in mm where the unit allows it, what they are in, and regions."""
+
+    where: Any
+    channels: list[Row]
+    events: list[Row]
+    electrodes: set[str]
+    positions: dict[str, Position]
+    coordinates: str
+    regions: dict[str, str]
+
+    @property
+    def markers(self) -> list[Marker]:
+        return [(float(row["onset"]), _event(row)) for row in self.events if _is_number(row["onset"])]
+
+    @property
+    def stimuli(self) -> Path:
+        return Path(self.where.root) / "stimuli"
+
+
 def load_bids(path: Path) -> Recording:
-    """Streams `ecog`, `audio` and `other` by channels.tsv; `sound` from the stim_file of events.tsv.
+    """Streams `ecog`, `audio` and `other` by channels.tsv; `sound` from the stim_file of events.tsv. Of an NWB file
+    its own streams, the electrical ones as the tables describe them.
 
     Raises UserError where files are damaged, missing or do not fit each other.
     """
     if path.suffix.lower() == ".nwb":
-        from realtime.sources.formats.nwb import load_nwb
-
-        return load_nwb(path)
+        return _with_nwb(path)
     with told() as messages:
         raws = opened(path)
+    with _fitting(path):
+        beside = _beside(path)
+        known = mne_bids.read_raw_bids(beside.where, verbose="ERROR")
+    kinds = _kinds(known, beside.channels, beside.electrodes)
+    streams = streams_of(raws, kinds, known.info["bads"], beside.positions, beside.coordinates, beside.regions)
+    sound = _stimuli(beside, max(raw.n_times / raw.info["sfreq"] for raw in raws))
+    if sound is not None:
+        streams["sound"] = sound
+    return Recording(streams, {"events": beside.markers} if beside.markers else markers_of(raws[0]), tuple(messages))
+
+
+def _with_nwb(path: Path) -> Recording:
+    """MNE reads no NWB: the tables are laid over what the file says. Onsets count from its first ECoG row."""
+    from realtime.sources.formats.nwb import load_nwb
+
+    recording = load_nwb(path)
+    with _fitting(path):
+        beside = _beside(path)
+        bad = {row["name"] for row in beside.channels if row.get("status", "").strip().lower() == "bad"}
+    streams = {
+        name: _described(stream, beside, bad) if stream.type == "ECoG" else stream
+        for name, stream in recording.streams.items()
+    }
+    ecog = [stream for stream in streams.values() if stream.type == "ECoG"]
+    if not ecog:
+        return recording
+    start_s = min(float(stream.stamps[:1][0]) for stream in ecog)
+    sound = _stimuli(beside, max(float(stream.stamps[-1:][0]) for stream in ecog) - start_s, start_s)
+    if sound is not None:
+        streams.setdefault("sound", sound)
+    markers = [(start_s + onset_s, text) for onset_s, text in beside.markers]
+    return Recording(streams, {"events": markers} if markers else {}, (*recording.warnings, *_strangers(ecog, beside)))
+
+
+def _strangers(ecog: list[RecordedStream], beside: _Beside) -> list[str]:
+    """A warning where the tables speak of other electrodes than the file."""
+    own = {name for stream in ecog for name in stream.spec.channels}
+    named = {row["name"] for row in beside.channels} | beside.electrodes
+    if not named or named & own:
+        return []
+    found = ", ".join(sorted(named)[:3])
+    return [f"no electrode of the file is in channels.tsv or electrodes.tsv ({found}, ...): these are not used"]
+
+
+def _described(stream: RecordedStream, beside: _Beside, bad: set[str]) -> RecordedStream:
+    """Bad by either; places by the tables where they have any for this stream, regions by the tables first."""
+    own = set(stream.spec.channels)
+    positions = {name: position for name, position in beside.positions.items() if name in own}
+    regions = {name: region for name, region in beside.regions.items() if name in own}
+    return replace(
+        stream,
+        bad=tuple(name for name in stream.spec.channels if name in bad or name in stream.bad),
+        positions=positions or stream.positions,
+        coordinates=beside.coordinates if positions else stream.coordinates,
+        regions={**stream.regions, **regions},
+    )
+
+
+@contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """Whatever MNE-BIDS and the tables raise, as one line."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of sidecars that are not used here
-            where = mne_bids.get_bids_path_from_fname(path.absolute(), check=False)
-            known = mne_bids.read_raw_bids(where, verbose="ERROR")
-        channels, events = _table(where, "channels"), _table(where, "events")
-        placed_at, positions, coordinates, regions = _electrodes(where)
-        markers = [(float(row["onset"]), _event(row)) for row in events if _is_number(row["onset"])]
+            yield
     except UserError:
         raise
     except Exception as error:  # MNE-BIDS raises whatever it meets
         raise UserError(
             f"{str(path)!r} does not fit the BIDS files beside it ({one_line(error)}): correct them"
         ) from None
-    kinds = _kinds(known, channels, placed_at)
-    streams = streams_of(raws, kinds, known.info["bads"], positions, coordinates, regions)
-    sound = _stimuli(events, Path(where.root) / "stimuli", max(raw.n_times / raw.info["sfreq"] for raw in raws))
-    if sound is not None:
-        streams["sound"] = sound
-    return Recording(streams, {"events": markers} if markers else markers_of(raws[0]), tuple(messages))
+
+
+def _beside(path: Path) -> _Beside:
+    where = mne_bids.get_bids_path_from_fname(path.absolute(), check=False)
+    return _Beside(where, _table(where, "channels"), _table(where, "events"), *_electrodes(where))
 
 
 def _kinds(known: Any, channels: list[Row], electrodes: set[str]) -> dict[str, str]:
@@ -97,15 +171,16 @@ def _kinds(known: Any, channels: list[Row], electrodes: set[str]) -> dict[str, s
     return {name: kind(name, type) for name, type in zip(known.ch_names, known.get_channel_types(), strict=True)}
 
 
-def _stimuli(events: list[Row], folder: Path, seconds: float) -> RecordedStream | None:
-    """One stream as long as the recording: each stimulus at its onset, silence between.
+def _stimuli(beside: _Beside, seconds: float, start_s: float = 0.0) -> RecordedStream | None:
+    """One stream as long as the recording, from start_s: each stimulus at its onset, silence between.
 
     An event that names the file which is sounding already, as one row a word does, does not start it again.
     """
     files: dict[str, RecordedStream] = {}
     plays: list[tuple[str, float]] = []
     ends_s: dict[str, float] = {}
-    for row in events:
+    folder = beside.stimuli
+    for row in beside.events:
         name = row.get("stim_file", "").strip()
         if name in ("", "n/a") or not _is_number(row["onset"]):
             continue
@@ -125,7 +200,9 @@ def _stimuli(events: list[Row], folder: Path, seconds: float) -> RecordedStream 
     sounds = [(round(onset_s * rate_hz), files[name].data) for name, onset_s in plays]
     data = placed(sounds, math.ceil(seconds * rate_hz))
     channels = tuple(f"sound_{i}" for i in range(data.shape[1]))
-    return RecordedStream(Spec("sound", rate_hz, channels), data, RegularStamps(0.0, len(data), rate_hz), type="Audio")
+    return RecordedStream(
+        Spec("sound", rate_hz, channels), data, RegularStamps(start_s, len(data), rate_hz), type="Audio"
+    )
 
 
 def _stimulus(folder: Path, name: str) -> Path:
