@@ -42,25 +42,21 @@ def purged_folds(
     return [_fold(labels == fold, folds, gap_rows) for fold in range(folds)]
 
 
-def held_out_rows(source: Rows, share: float, gap_rows: int) -> tuple[Mask, Mask]:
-    """(rows to train on, rows held out), both (rows,): the last share of what is heard first, with all its repeats.
-
-    source: as in `purged_folds`. The gap_rows rows before and after those held out are in neither; none may be left.
-    """
+def held_out_rows(source: Rows, share: float) -> Mask:
+    """(rows,) True for the last share of what is heard first, and for all its repeats. source: as in `purged_folds`."""
     new = source == np.arange(len(source))
-    late = np.cumsum(new) > round(new.sum() * (1 - share))
-    test: Mask = late[source]
-    return _apart(test, gap_rows), test
+    late: Mask = np.cumsum(new) > round(new.sum() * (1 - share))
+    return late[source]
 
 
-def _apart(test: Mask, gap_rows: int) -> Mask:
+def apart(test: Mask, gap_rows: int) -> Mask:
     """Rows that are further than the gap from any held out."""
     training: Mask = ~maximum_filter1d(test, 2 * gap_rows + 1, mode="constant")
     return training
 
 
 def _fold(test: Mask, folds: int, gap_rows: int) -> tuple[Mask, Rows]:
-    training = _apart(test, gap_rows)
+    training = apart(test, gap_rows)
     if not training.any():
         raise UserError(
             f"{len(test)} rows in {folds} folds with gaps of {gap_rows} rows leave none to train on: "

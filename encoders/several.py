@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from encoders.aligned import Aligned, split
+from encoders.aligned import Aligned, Split, split_together
 from encoders.lstm_attention import LstmAttention, LstmAttentionStage
 from encoders.projection import Projection, fit_projection
 from encoders.ridge import LaggedRidge, fit_ridge
@@ -35,17 +35,20 @@ Patient = Sequence[Aligned]
 
 @dataclass(frozen=True)
 class Together:
-    """results: by patient. Their history is one for all: mean r over everybody's electrodes.
+    """results: by patient. Their history is one for all: mean r over everybody's electrodes. parts: what was held out
+    of each.
 
     trunk_sha256: of projection and trunk as trained on all, whether or not a patient's model holds the trunk.
     """
 
     results: dict[str, FitResult]
+    parts: dict[str, Split]
     trunk_sha256: str
 
 
 def fit_together(patients: Mapping[str, Patient], config: FitConfig, tell: Callable[[float], None]) -> Together:
-    """One model for each patient; embeddings of all must come from the same Whisper and settings.
+    """One model for each patient; embeddings of all must come from the same Whisper and settings, and `heard` be
+    numbered through all of them, so that no sound on which one is judged has been learnt from another.
 
     Raises UserError, with the name, where one's recording is too short, ValueError where embeddings differ in width.
     """
@@ -58,10 +61,7 @@ def _fit_together(patients: Mapping[str, Patient], config: FitConfig, tell: Call
     if len(widths) != 1:
         raise ValueError(f"the patients' embeddings have {sorted(widths)} channels, expected one width for all")
     clock = time.perf_counter()
-    parts = {}
-    for name, segments in patients.items():
-        with naming(name):
-            parts[name] = split(segments, config.validation, config.gaps)
+    parts = split_together(patients, config.validation, config.gaps)
     train = {name: part.train for name, part in parts.items()}
     held_out = {name: part.held_out for name, part in parts.items()}
     ridges = _ridges(train, config)
@@ -81,7 +81,7 @@ def _fit_together(patients: Mapping[str, Patient], config: FitConfig, tell: Call
         model = own(stage, columns[name]) if kind == "lstm_attention" else again[name]
         seconds = {"together": time.perf_counter() - clock}
         results[name] = FitResult(model, kind, r, seconds, trained.history, parts[name].facts())
-    return Together(results, trunk_sha256(stage))
+    return Together(results, parts, trunk_sha256(stage))
 
 
 def own(stage: LstmAttentionStage, columns: slice) -> LstmAttentionStage:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from encoders.aligned import Aligned, split
+from encoders.aligned import Aligned, Split, split
 from encoders.crops import Crops
 from encoders.descent import Descent, best_epoch
 from encoders.lstm_attention import FRAME_RATE_HZ, LstmAttention, LstmAttentionConfig, LstmAttentionStage
@@ -90,14 +90,17 @@ class FitResult:
     chosen_on: dict[str, float | bool] = field(default_factory=dict)
 
 
-def fit(segments: Sequence[Aligned], config: FitConfig, progress: Progress | None = None) -> FitResult:
+def fit(
+    segments: Sequence[Aligned], config: FitConfig, progress: Progress | None = None, parts: Split | None = None
+) -> FitResult:
     """Fit ridge and LSTM-attention, score both on the last part, refit the better one on everything.
 
-    progress(what, share done) is told now and then. Raises UserError when the recording is too short.
+    progress(what, share done) is told now and then. parts: another choice of what is held out. Raises UserError when
+    the recording is too short.
     """
     tell = progress or (lambda _what, _share: None)
     with bounded(config.threads):
-        return _fit(segments, config, tell)
+        return _fit(segments, parts or split(segments, config.validation, config.gaps), config, tell)
 
 
 @contextmanager
@@ -111,8 +114,7 @@ def bounded(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _fit(segments: Sequence[Aligned], config: FitConfig, tell: Progress) -> FitResult:
-    parts = split(segments, config.validation, config.gaps)
+def _fit(segments: Sequence[Aligned], parts: Split, config: FitConfig, tell: Progress) -> FitResult:
     train, held_out = parts.train, parts.held_out
     seconds: dict[str, float] = {}
     validation: dict[str, npt.NDArray[np.float64]] = {}

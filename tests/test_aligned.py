@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encoders.aligned import Aligned, first_heard, runs, split
+from encoders.aligned import Aligned, first_heard, runs, split, split_together
 from encoders.folds import Rows
 from encoders.horizon import horizon_curve
 from encoders.ridge import RidgeConfig
@@ -27,6 +27,10 @@ def segments_of(edges: Sequence[int], heard: Rows | None = None) -> list[Aligned
 
 def numbers(parts: Sequence[Aligned]) -> list[list[int]]:
     return [s.embeddings[[0, -1], 0].astype(int).tolist() for s in parts]
+
+
+def rows_of(parts: Sequence[Aligned]) -> Rows:
+    return np.concatenate([s.embeddings[:, 0] for s in parts]).astype(np.intp)
 
 
 def test_order_and_gap() -> None:
@@ -78,6 +82,49 @@ def test_what_is_heard_over_and_over_is_not_kept_apart_at_any_price() -> None:
     assert not looped.repeats_apart
     assert numbers(looped.held_out) == [[2250, 2999]]
     assert numbers(looped.train) == [[0, 2199]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 60), st.integers(2, 4))
+def test_nobody_learns_what_another_is_judged_on(seed: int, gap: int, patients: int) -> None:
+    """Patients who heard the pieces of one story, some of them, in their own order; against sets of sounds."""
+    rng = np.random.default_rng(seed)
+    everything = {}
+    for number in range(patients):
+        pieces = rng.permutation(8)[: int(rng.integers(5, 9))]
+        heard = np.concatenate([np.arange(300 * piece, 300 * piece + 300) for piece in pieces])
+        everything[str(number)] = segments_of((0, 400, len(heard)), heard)
+    found = split_together(everything, 0.15, (gap, gap))
+    learnt, held = (
+        {name: rows_of(getattr(one, part)) for name, one in found.items()} for part in ("train", "held_out")
+    )
+    sounds = {
+        name: np.concatenate([s.heard for s in segments if s.heard is not None])
+        for name, segments in everything.items()
+    }
+    judged = set().union(*(sounds[name][rows].tolist() for name, rows in held.items()))
+    if found["0"].repeats_apart:
+        for name, rows in learnt.items():
+            assert not judged & set(sounds[name][rows].tolist())
+            assert set(held[name].tolist()) == {i for i, sound in enumerate(sounds[name].tolist()) if sound in judged}
+    for name, segments in everything.items():
+        count = sum(len(s) for s in segments)
+        assert set(range(count - round(0.15 * count) + 1, count)) <= set(held[name].tolist()), "what each heard last"
+        assert np.min(np.abs(learnt[name][:, None] - held[name])) > gap
+
+
+def test_sounds_that_nobody_told_of_are_nobody_elses() -> None:
+    """Of two who heard the same, one whose sounds are not known is split as if alone; so is everybody then."""
+    known, unknown = segments_of((0, 1000), np.arange(1000)), segments_of((0, 1000))
+    alone = split(known, 0.2, (10, 10))
+    for one in split_together({"a": known, "b": unknown}, 0.2, (10, 10)).values():
+        assert numbers(one.train) == numbers(alone.train)
+        assert numbers(one.held_out) == numbers(alone.held_out)
+    backwards = segments_of((0, 1000), np.arange(1000)[::-1].copy())
+    with_known = split_together({"a": known, "b": backwards}, 0.2, (10, 10))
+    assert numbers(with_known["a"].held_out) == [[0, 199], [800, 999]], "both ends, each the other's last"
+    with pytest.raises(UserError, match="b: too little"):
+        split_together({"a": known, "b": segments_of((0, 30))}, 0.2, (10, 10))
 
 
 def test_runs_shorter_than_asked_for_are_left_out() -> None:

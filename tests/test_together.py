@@ -19,7 +19,7 @@ from encoders.training import FitConfig
 from realtime.cli import main
 from realtime.commands import together
 from realtime.sources.recording import Recording, save_folder
-from tests.rig import small_recording
+from tests.rig import SOUND_HZ, small_recording
 from tests.test_fit_command import CONFIG, SECONDS, SMALL, following
 
 QUICK = partial(
@@ -98,6 +98,24 @@ def test_the_report_of_each_says_what_sharing_gained(fitted: Path) -> None:
         assert "sharing gained" in page
     assert reports["jane"]["electrodes"][3]["r"] > 0.3
     assert reports["john"]["electrodes"][1]["r"] > 0.3
+
+
+def test_no_sound_is_held_out_of_one_and_learnt_from_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """45 s of speech; the other patient heard its second half first, 7 ms late."""
+    recording = small_recording(45.0, "fit")
+    sound = recording.streams["sound"]
+    other = replace(sound, data=np.roll(sound.data, len(sound.data) // 2 + round(0.007 * SOUND_HZ), axis=0))
+    save_folder(recording, tmp_path / "jane")
+    save_folder(replace(recording, streams={**recording.streams, "sound": other}), tmp_path / "john")
+    (tmp_path / "rig.toml").write_text(CONFIG)
+    monkeypatch.setattr(together, "FitConfig", QUICK)
+    words = ["fit", "--quick", "--config", tmp_path / "rig.toml", "--out", tmp_path / "models"]
+    words += ["--patient", tmp_path / "jane", "--patient", tmp_path / "john"]
+    assert main([str(word) for word in words]) == 0
+    for name in ("jane", "john"):
+        chosen_on = load_model(tmp_path / "models" / f"{name}.safetensors")[1].training["chosen_on"]
+        assert chosen_on["repeats_apart"]
+        assert 11.5 < chosen_on["held_out_s"] < 14.5, "the last 6.75 s of each"
 
 
 def test_the_models_predict_their_own_patient_alone(fitted: Path, capsys: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -145,16 +145,29 @@ def with_sound(
         fitting = [max(mels, key=lambda found, rows=rows: _overlap_s(found, rows)) for rows in blocks]  # type: ignore[misc]
         mel.append([spectrogram_at(found, rows.times) for found, rows in zip(fitting, blocks, strict=True)])
         progress(number / (len(calibrations) + 1))
-    source = find_repeats(np.concatenate([rows for parts in mel for rows in parts]), FRAME_RATE_HZ)
-    ends = itertools.accumulate(len(rows) for parts in mel for rows in parts)
-    heard = iter(np.split(source, list(ends)[:-1]))
-    return [
+    return numbered(
         [
-            replace(block, extra={**block.extra, "mel": rows, "heard": next(heard)})
-            for block, rows in zip(*both, strict=True)
+            [replace(block, extra={**block.extra, "mel": rows}) for block, rows in zip(*both, strict=True)]
+            for both in zip(embeddings, mel, strict=True)
         ]
-        for both in zip(embeddings, mel, strict=True)
-    ]
+    )
+
+
+def numbered(embeddings: Sequence[list[Block]]) -> list[list[Block]]:
+    """The same with `heard`, from `mel`: the first row of all that has the same sound."""
+    source = find_repeats(np.concatenate([b.extra["mel"] for blocks in embeddings for b in blocks]), FRAME_RATE_HZ)
+    ends = itertools.accumulate(len(block) for blocks in embeddings for block in blocks)
+    heard = iter(np.split(source, list(ends)[:-1]))
+    return [[replace(block, extra={**block.extra, "heard": next(heard)}) for block in blocks] for blocks in embeddings]
+
+
+def numbered_together(materials: Mapping[str, Material]) -> dict[str, Material]:
+    """The same with `heard` numbered through all: equal wherever the same sound was heard, by whomever."""
+    found = iter(numbered([blocks for material in materials.values() for blocks in material.embeddings]))
+    return {
+        name: replace(material, embeddings=tuple(next(found) for _ in material.embeddings))
+        for name, material in materials.items()
+    }
 
 
 def spans(embeddings: Sequence[Block], observed: Sequence[Block], horizon_s: float) -> list[Span]:

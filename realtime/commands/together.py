@@ -1,6 +1,7 @@
 """`corticast fit --patient ... --patient ...`: several patients with one trunk, a model file for each.
 
-Beside it each patient is fitted alone, to the same rows, so that what sharing gained stands in a table.
+Beside it each patient is fitted alone, to the same rows, so that what sharing gained stands in a table. What is held
+out of one is held out of all, also where another heard the same sound.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from encoders.aligned import Aligned, Split
 from encoders.model_file import model_hash, save_model
 from encoders.several import fit_together
 from encoders.training import FitConfig, FitResult, fit, mean_r
@@ -36,7 +38,7 @@ from realtime.commands.fitting import (
     rounded,
 )
 from realtime.commands.judging import excluded
-from realtime.commands.material import Calibration, Material, prepare
+from realtime.commands.material import Calibration, Material, numbered_together, prepare
 from realtime.commands.recorded import both_streams
 from realtime.config import Config, EcogTable, WhisperTable, load_config
 from realtime.errors import UserError, naming
@@ -71,12 +73,16 @@ def run(options: argparse.Namespace) -> int:
         embedding = wiring.embedding_of(whisper)
     clock = time.perf_counter()
     materials = {name: _prepared(name, one, embedding) for name, one in patients.items()}
+    with working("sounds that several heard"):
+        materials = numbered_together(materials)
     seconds = {"embed": time.perf_counter() - clock}
     config = FitConfig(seed=options.seed, horizon_s=options.horizon, device=options.device)
     config = at_row_rate(reading(config, embedding), options.row_rate)
     segments = {name: material.segments(config.horizon_s) for name, material in materials.items()}
     with working(f"fitting {len(patients)} patients together") as progress:
         together = fit_together(segments, config, progress)
+    if not all(part.repeats_apart for part in together.parts.values()):
+        say("warning: so much is heard again, by one or by several, that validation is on sounds that were learnt from")
     seconds["fit"] = time.perf_counter() - clock - seconds["embed"]
     options.out.mkdir(exist_ok=True)
     headers, claimed, results = {}, {}, {}
@@ -91,7 +97,11 @@ def run(options: argparse.Namespace) -> int:
         save_model(path, result.model, headers[name])
         say(f"wrote {path} (sha256 {model_hash(path)[:12]}, trunk {together.trunk_sha256[:12]}): {KINDS[result.kind]}")
     rate_hz = options.row_rate
-    alone = {} if options.quick else {name: _alone(name, segments[name], config, rate_hz) for name in patients}
+    alone = (
+        {}
+        if options.quick
+        else {name: _alone(name, segments[name], together.parts[name], config, rate_hz) for name in patients}
+    )
     seconds["evaluate"] = time.perf_counter() - clock - seconds["embed"] - seconds["fit"]
     rows = _rows(claimed, results, alone)
     Console(markup=False).print(_table(rows, any(is_simulated(one.calibrations) for one in patients.values())))
@@ -196,9 +206,9 @@ def _facts(patient: Patient, quick: bool) -> dict[str, Any]:
     return facts
 
 
-def _alone(name: str, segments: list[Any], config: FitConfig, row_rate_hz: float) -> FitResult:
+def _alone(name: str, segments: list[Aligned], parts: Split, config: FitConfig, row_rate_hz: float) -> FitResult:
     with working(f"for comparison {name} alone") as progress, naming(name):
-        return of_electrodes(fit(segments, config, lambda _what, share: progress(share)), row_rate_hz)
+        return of_electrodes(fit(segments, config, lambda _what, share: progress(share), parts), row_rate_hz)
 
 
 def _rows(claimed: Mapping[str, Mask], together: Mapping[str, FitResult], alone: Mapping[str, FitResult]) -> Rows:
