@@ -334,6 +334,10 @@ def test_a_hundred_rows_a_second_through_fit_evaluate_and_replay(
     assert main(["replay", *map(str, heard), "--fast", "--out", str(rows_file)]) == 0
     found, rows = json.loads(scores.read_text()), np.load(rows_file)
     assert found["minutes"] == pytest.approx(SECONDS / 60, abs=0.02)
+    claimed = [row["name"] not in found["left_out"] for row in found["electrodes"]]
+    counted = np.isfinite(rows["observed"])[:, claimed].mean()
+    assert counted < 0.999
+    assert found["minutes_counted"] == pytest.approx(found["minutes"] * counted, abs=0.006)
     np.testing.assert_allclose(np.diff(rows["times"]), 0.01, atol=1e-6)
     predicted = rows["predicted"]
     between = (predicted[:-2:2] + predicted[2::2]) / 2

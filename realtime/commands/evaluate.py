@@ -83,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
         ceiling = noise_ceiling(observed, bad, rows_of_frames(source, count), header.row_rate_hz)
     rows = _with_known(scores.rows(header.electrodes), header, ceiling, claimed)
     Console(markup=False).print(score_table(rows, titled("predicted against observed", _simulated(header))))
+    minutes = len(predicted) / header.row_rate_hz / 60
     content = {
         "simulated": _simulated(header),
         "recordings": facts,
@@ -92,7 +93,8 @@ def run(options: argparse.Namespace) -> int:
         "left_out": [name for name, c in zip(header.electrodes, claimed, strict=True) if not c],
         "match_mismatch": {"together": number(scores.match.together), "segments": scores.match.segments},
         "null_draws": scores.draws,
-        "minutes": round(len(predicted) / header.row_rate_hz / 60, 2),
+        "minutes": round(minutes, 2),
+        "minutes_counted": round(minutes * float(np.mean(~bad[:, claimed] if claimed.any() else ~bad)), 2),
         "row_rate_hz": header.row_rate_hz,
         "reference": header.reference,
         "delays_s": delays,
@@ -159,7 +161,7 @@ def _page(
     seen = [one["name"] for one in content["recordings"] if one["fitted_to"]]
     facts = {
         "recordings": [one["name"] for one in content["recordings"]],
-        "length": f"{content['minutes']:.1f} min",
+        "length": f"{content['minutes']:.1f} min; {content['minutes_counted']:.1f} count, mean over electrodes",
         "model": f"{name}, {KINDS.get(content['model']['kind'], content['model']['kind'])}",
         "horizon": f"{1e3 * header.horizon_s:.0f} ms",
         "reference": header.reference.get("kind", "common average"),
