@@ -4,8 +4,9 @@ What reads an embedding is linear, so errors count as a linear read-out meets th
 teacher's standardised channels, each divided by a root of its spread (`readable`). Whisper's few huge channels then
 weigh no more than others. Earlier blocks have targets of their own, which weigh less.
 
-A student of one voice forgets others. So it goes only part of the way (`mix`) from the teacher's weights to the trained
-ones (Wortsman et al. 2022, robust fine-tuning), and speech is varied in speed, loudness and tone.
+A student of one voice forgets others. So it goes only part of the way (`mix`) from the weights that it began with, the
+teacher's or another student's, to the trained ones (Wortsman et al. 2022, robust fine-tuning), and speech is varied in
+speed, loudness and tone.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class DistillSettings:
 
     history, silence: in frames, as the stream has them. rate: of learning, at its highest. patience: epochs without a
     better held-out score until the run ends. dtype: of matrix products. mix: how far the student goes from the
-    teacher's weights to the trained ones.
+    first weights to the trained ones.
     """
 
     layer: int
@@ -64,7 +65,7 @@ class DistillSettings:
 
 @dataclass
 class Progress:
-    """How far a run is. best: weights of the epoch with the best held-out score; scores: of each epoch, 0 untrained."""
+    """How far a run is. best: weights of the epoch with the best held-out score; scores: of each epoch, 0 before."""
 
     window: int = 0
     scores: list[list[float]] = field(default_factory=list)
@@ -91,9 +92,19 @@ def readable(states: Sequence[Tensor]) -> Tensor:
 
 
 class Distiller:
-    """Teacher, student and optimiser over one speech; `run_window` and `score` are the steps of a run."""
+    """Teacher, student and optimiser over one speech; `run_window` and `score` are the steps of a run.
 
-    def __init__(self, teacher: LoadedWhisper, speech: Speech, settings: DistillSettings, device: str = "cpu"):
+    start: whose blocks the student begins with; None: the teacher's.
+    """
+
+    def __init__(
+        self,
+        teacher: LoadedWhisper,
+        speech: Speech,
+        settings: DistillSettings,
+        device: str = "cpu",
+        start: LoadedWhisper | None = None,
+    ):
         encoder = teacher.model.encoder
         if not 1 <= settings.layer <= len(encoder.blocks):
             raise UserError(
@@ -103,7 +114,10 @@ class Distiller:
         self._front = Encoder(teacher.model, 1)
         self._positions = self._front.positions.to(self.device)
         self._teacher = copy.deepcopy(encoder.blocks[: settings.layer]).to(self.device).requires_grad_(False)
-        self.blocks = copy.deepcopy(self._teacher).requires_grad_(True)
+        self.start_sha256 = start.sha256 if start else None
+        first = start.model.encoder.blocks[: settings.layer] if start else self._teacher
+        self._first = copy.deepcopy(first).to(self.device).requires_grad_(False)
+        self.blocks = copy.deepcopy(self._first).requires_grad_(True)
         self._student = copy.deepcopy(self._teacher)
         self.optimiser = torch.optim.AdamW(self.blocks.parameters(), settings.rate, BETAS, weight_decay=0.0, fused=True)
         self.progress = Progress()
@@ -216,9 +230,9 @@ class Distiller:
         return [float(share) for share in 1 - totals / max(count, 1)]
 
     def student_weights(self) -> dict[str, Tensor]:
-        """The teacher's weights, and `mix` of the way to the trained ones."""
+        """The first weights, and `mix` of the way to the trained ones."""
         trained = self.blocks.state_dict()
-        return {name: torch.lerp(t, trained[name], self.settings.mix) for name, t in self._teacher.state_dict().items()}
+        return {name: torch.lerp(t, trained[name], self.settings.mix) for name, t in self._first.state_dict().items()}
 
     def keep_score(self) -> list[float]:
         """Score, and remember the weights where they are the best so far."""

@@ -36,6 +36,7 @@ def write_student(path: Path, teacher: LoadedWhisper, distiller: Distiller) -> N
     about: dict[str, Any] = {
         "teacher": teacher.name,
         "teacher_sha256": teacher.sha256,
+        "start_sha256": distiller.start_sha256,
         "layer": distiller.settings.layer,
         "pairs_ms": _pairs_ms(distiller),
         "history_s": distiller.settings.history * FRAME_S,
@@ -92,9 +93,9 @@ def load_checkpoint(path: Path, teacher: LoadedWhisper, distiller: Distiller) ->
         raise UserError(f"{path} is no checkpoint of a distillation: remove it or name another --out")
     found, expected = json.loads(metadata["run"]), json.loads(_run(teacher, distiller))
     for key, value in expected.items():
-        if found[key] != value:
+        if found.get(key) != value:
             raise UserError(
-                f"{path} belongs to a run with {key} = {found[key]}, here it is {value}: "
+                f"{path} belongs to a run with {key} = {found.get(key)}, here it is {value}: "
                 "resume with what the run began with, or remove the checkpoint"
             )
     distiller.blocks.load_state_dict(_under(tensors, "block."))
@@ -110,9 +111,8 @@ def load_checkpoint(path: Path, teacher: LoadedWhisper, distiller: Distiller) ->
 
 def _run(teacher: LoadedWhisper, distiller: Distiller) -> str:
     """What two stretches of one run have in common, as JSON."""
-    return json.dumps(
-        {**asdict(distiller.settings), "teacher": teacher.sha256, "speech": distiller.speech.sha256}, sort_keys=True
-    )
+    sources = {"teacher": teacher.sha256, "start": distiller.start_sha256, "speech": distiller.speech.sha256}
+    return json.dumps({**asdict(distiller.settings), **sources}, sort_keys=True)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

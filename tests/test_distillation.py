@@ -220,6 +220,27 @@ def test_the_student_goes_part_of_the_way(teacher: LoadedWhisper, speech: Speech
         assert torch.allclose(2 * found - before[name], after[name], atol=1e-6), name
 
 
+def test_a_student_learns_on_from_where_another_ended(
+    finished: tuple[Distiller, list[float]], teacher: LoadedWhisper, speech: Speech, tmp_path: Path
+) -> None:
+    """The teacher stays the teacher, and half of the way is half of the way from the first student."""
+    other = tiny_whisper()
+    other.encoder.blocks[:2].load_state_dict(finished[0].progress.best)
+    start = replace(teacher, model=other, sha256="2" * 64)
+    distiller = Distiller(teacher, speech, replace(SETTINGS, mix=0.5, epochs=1, seed=1), start=start)
+    assert distiller.score() == pytest.approx(max(finished[0].progress.scores, key=np.mean), abs=1e-6)
+    first = weights(distiller)
+    assert same(first, finished[0].progress.best)
+    distiller.run_window()
+    assert not same(weights(distiller), first)
+    for name, found in distiller.student_weights().items():
+        assert torch.allclose(2 * found - first[name], distiller.blocks.state_dict()[name], atol=1e-6), name
+    path = tmp_path / "run.checkpoint"
+    save_checkpoint(path, teacher, distiller)
+    with pytest.raises(UserError, match=f"start = {start.sha256}, here it is None"):
+        load_checkpoint(path, teacher, Distiller(teacher, speech, distiller.settings))
+
+
 def test_a_run_ends_early_when_nothing_is_gained(teacher: LoadedWhisper, speech: Speech) -> None:
     distiller = Distiller(teacher, speech, replace(SETTINGS, rate=0.0, epochs=9, patience=2))
     assert distil(distiller)
@@ -312,7 +333,7 @@ def test_the_command_stops_resumes_and_its_student_loads(
     about = read_about(out)
     assert about is not None
     assert about["teacher_sha256"] == own.sha256
-    assert (about["layer"], about["pairs_ms"]) == (1, [[100, 0]])
+    assert (about["layer"], about["pairs_ms"], about["start_sha256"]) == (1, [[100, 0]], None)
     assert read_about(teacher_file) is None
     sound = regular(window(read_speech([folder]).train, 0)[:48_000, None], 16_000)
     found, before = (
@@ -327,6 +348,13 @@ def test_the_command_stops_resumes_and_its_student_loads(
     ]
     assert changed
     assert all(name.startswith("encoder.blocks.0.") for name in changed)
+    onward = tmp_path / "onward.safetensors"
+    assert main(command(folder, teacher_file, onward, "--start", str(out))) == 0
+    assert "at the start: share of the teacher" in capsys.readouterr().err
+    again = read_about(onward)
+    assert again is not None
+    assert (again["teacher_sha256"], again["start_sha256"]) == (own.sha256, student.sha256)
+    assert again["held_out_score_untrained"] == pytest.approx(about["held_out_score"], abs=1e-6)
 
 
 @pytest.mark.parametrize(

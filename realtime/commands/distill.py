@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=file_to_write, required=True, metavar="FILE", help="student, .safetensors")
     parser.add_argument("--whisper", default="base", help="the teacher (default: base)")
     parser.add_argument("--file", type=Path, help="weights of the teacher, where it is not to be downloaded")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="FILE",
+        help="a student to begin with, to suit it to these voices (else the teacher)",
+    )
     parser.add_argument("--layer", type=int, default=3, help="train blocks 1 to this one (default: 3)")
     parser.add_argument("--block-ms", type=float, nargs="+", help="block sizes (default: 40 with a delay of 60)")
     parser.add_argument("--delay-ms", type=float, nargs="+", help="commit delay of each block size given (default: 0)")
@@ -44,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=8, help="passes over the speech (default: 8)")
     parser.add_argument("--rate", type=float, default=2e-4, help="highest learning rate (default: 2e-4)")
     parser.add_argument(
-        "--mix", type=float, default=0.7, help="how far to go from the teacher to the trained weights (default: 0.7)"
+        "--mix", type=float, default=0.7, help="how far to go from the first to the trained weights (default: 0.7)"
     )
     parser.add_argument("--patience", type=int, default=3, help="stop after so many epochs without gain (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same student (default: 0)")
@@ -64,10 +70,11 @@ def run(options: argparse.Namespace) -> int:
     with working("reading the speech"):
         speech = read_speech(options.audio, options.seed)
     teacher = load_whisper(options.whisper, options.file)
+    start = load_whisper(options.whisper, options.start) if options.start else None
     minutes = (len(speech.train) + len(speech.held_out)) / 16_000 / 60
     say(f"{minutes:.1f} min of speech in {speech.files} files, {len(speech.held_out) / 16_000:.0f} s of it held out")
     with working("listening to the teacher"):
-        distiller = Distiller(teacher, speech, settings, pick_device(options.device))
+        distiller = Distiller(teacher, speech, settings, pick_device(options.device), start)
         if options.resume and checkpoint.exists():
             load_checkpoint(checkpoint, teacher, distiller)
     _train(distiller, teacher, checkpoint)
@@ -159,7 +166,8 @@ def _line(distiller: Distiller, epoch: int) -> str:
         f"{20 * block}+{20 * tail} ms {score:.3f}"
         for (block, tail), score in zip(distiller.settings.pairs, distiller.progress.scores[epoch], strict=True)
     ]
-    what = f"epoch {epoch} of {distiller.settings.epochs}" if epoch else "untrained"
+    before = "untrained" if distiller.start_sha256 is None else "at the start"
+    what = f"epoch {epoch} of {distiller.settings.epochs}" if epoch else before
     return f"{what}: share of the teacher kept on held-out speech: {', '.join(parts)}"
 
 
