@@ -59,7 +59,7 @@ class DistillSettings:
     patience: int = 3
     seed: int = 0
     dtype: str = "float32"
-    mix: float = 0.7
+    mix: float = 0.9
     silence: int = 100
 
 

@@ -173,10 +173,14 @@ def test_a_step_waits_for_its_rows_and_the_end_takes_what_is_left() -> None:
         one.lane._cursor.wait = partial(_without_timeout, one.lane._cursor)  # type: ignore[method-assign]
         one.inlet.send(0, 10)
         one.heard.until(lambda: bool(one.heard.rows("out")))
-        for start in range(10, 23):
+        for start in range(10, 15):
+            one.inlet.send(start, start + 1)
+        one.heard.until(lambda: len(one.heard.rows("out")) == 15)
+        for start in range(15, 23):
             one.inlet.send(start, start + 1)
     assert one.heard.rows("out") == list(range(23))
     sizes = [len(block) for block in one.heard.blocks("out")]
+    assert sizes[1] == 5
     assert min(sizes[1:-1]) >= 5
 
 

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=8, help="passes over the speech (default: 8)")
     parser.add_argument("--rate", type=float, default=2e-4, help="highest learning rate (default: 2e-4)")
     parser.add_argument(
-        "--mix", type=float, default=0.7, help="how far to go from the first to the trained weights (default: 0.7)"
+        "--mix", type=float, default=0.9, help="how far to go from the first to the trained weights (default: 0.9)"
     )
     parser.add_argument("--patience", type=int, default=3, help="stop after so many epochs without gain (default: 3)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same student (default: 0)")
