@@ -244,7 +244,7 @@ def show(rows: Sequence[Row]) -> Table:
         table.add_column(name, justify="left" if name in ("model", "mode") else "right")
     for row in rows:
         step = row["step_ms"] or {"p50": None, "p99": None}
-        fidelity = (row["phone_accuracy"], row["of_offline"], row["of_offline_se"], row["linear_r"], row["cosine"])
+        fidelity = [row.get(name) for name in NO_FIDELITY]  # of earlier files some
         table.add_row(
             row["model"],
             str(row["layer"]),

@@ -289,6 +289,14 @@ def test_the_tables_of_a_set_describe_its_nwb_file(tmp_path: Path, ecog: np.ndar
     assert recording.warnings == ()
 
 
+def test_events_without_onsets_are_one_line(tmp_path: Path, ecog: np.ndarray) -> None:
+    path = nwb_in_a_set(tmp_path, ecog)
+    (table,) = tmp_path.rglob("*_events.tsv")
+    table.write_text(table.read_text(encoding="utf-8-sig").replace("onset", "begins"), encoding="utf-8")
+    with pytest.raises(UserError, match="does not fit the BIDS files beside it"):
+        load_recording(path)
+
+
 def test_tables_of_other_electrodes_are_told_of(tmp_path: Path, ecog: np.ndarray) -> None:
     path = nwb_in_a_set(tmp_path, ecog, ("A1", "A2", "A3"))
     recording = load_recording(path)

@@ -58,10 +58,7 @@ class _Beside:
     positions: dict[str, Position]
     coordinates: str
     regions: dict[str, str]
-
-    @property
-    def markers(self) -> list[Marker]:
-        return [(float(row["onset"]), _event(row)) for row in self.events if _is_number(row["onset"])]
+    markers: list[Marker]
 
     @property
     def stimuli(self) -> Path:
@@ -153,7 +150,9 @@ def _fitting(path: Path) -> Iterator[None]:
 
 def _beside(path: Path) -> _Beside:
     where = mne_bids.get_bids_path_from_fname(path.absolute(), check=False)
-    return _Beside(where, _table(where, "channels"), _table(where, "events"), *_electrodes(where))
+    events = _table(where, "events")
+    markers = [(float(row["onset"]), _event(row)) for row in events if _is_number(row["onset"])]
+    return _Beside(where, _table(where, "channels"), events, *_electrodes(where), markers)
 
 
 def _kinds(known: Any, channels: list[Row], electrodes: set[str]) -> dict[str, str]:
